@@ -1,0 +1,196 @@
+"""The only module that knows ``results/``: records, weights, tables; atomic, checksummed, locked.
+
+A record is the whole outcome of one run as JSON. It is written to a temporary file, flushed and
+renamed, so it is there whole or not at all; its weights are written before it. This module
+imports no torch: the report reads records too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+log = logging.getLogger(__name__)
+
+#: Raised by one when the layout of a record changes.
+FORMAT = 1
+
+
+class RecordError(RuntimeError):
+    """A record, table or results folder that cannot be used; the message says what to do."""
+
+
+def checksum(body: dict[str, Any]) -> str:
+    """SHA-256 of a record without its own ``checksum`` entry."""
+    rest = {k: v for k, v in body.items() if k != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class Store:
+    """A results folder. ``root`` holds ``runs/``, ``weights/`` and one folder a profile."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    # -- paths ---------------------------------------------------------------------------------
+
+    def record_path(self, dataset: str, run_id: str) -> Path:
+        """Where the record of a run lies."""
+        return self.root / "runs" / dataset / f"{run_id}.json"
+
+    def weights_path(self, run_id: str) -> Path:
+        """Where the fp16 weights of a run lie."""
+        return self.root / "weights" / f"{run_id}.safetensors"
+
+    def table_path(self, profile: str, question: str) -> Path:
+        """Where the tidy table of a question lies."""
+        return self.root / profile / f"{question}.csv"
+
+    def exhibit_path(self, profile: str, name: str) -> Path:
+        """Where a small file that the report shows, and that is no record, lies."""
+        return self.root / profile / name
+
+    def prepare(self) -> None:
+        """Make sure that the folder can be written; raise RecordError before anything is trained."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise RecordError(
+                f"The results folder {self.root} cannot be written ({error.strerror}): "
+                "choose another with --results, or free it."
+            ) from error
+
+    def lock(self, run_id: str) -> FileLock:
+        """The lock of a run; the system lifts it when its holder dies."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{run_id}.lock")
+
+    # -- records -------------------------------------------------------------------------------
+
+    def write(self, dataset: str, record: dict[str, Any]) -> None:
+        """Store a record under its ``run_id``, with its checksum."""
+        body = {**record, "format": FORMAT}
+        body["checksum"] = checksum(body)
+        text = json.dumps(body, sort_keys=True) + "\n"
+        atomic_write(self.record_path(dataset, record["run_id"]), text.encode())
+
+    def read(self, dataset: str, run_id: str) -> dict[str, Any] | None:
+        """The record of a run, or None if there is none that is whole.
+
+        A file that cannot be read, or fails its checksum, is named in a warning and not used.
+        """
+        path = self.record_path(dataset, run_id)
+        try:
+            body = json.loads(path.read_text())
+            if body["checksum"] != checksum(body):
+                raise ValueError("its checksum does not match")
+            if body["run_id"] != run_id or body["format"] != FORMAT:
+                raise ValueError("it is the record of another run or another format")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("The record %s is not used: %s.", path, error)
+            return None
+        return body
+
+    def set_aside(self, dataset: str, run_id: str) -> None:
+        """Rename a record that :meth:`read` refuses, so that its run is trained again."""
+        path = self.record_path(dataset, run_id)
+        if path.exists() and self.read(dataset, run_id) is None:
+            path.replace(path.with_suffix(".json.broken"))
+            log.warning("Set aside as %s; the run is trained again.", path.name + ".broken")
+
+    def weights_match(self, record: dict[str, Any]) -> bool:
+        """Whether the weights of a record are here and are the very ones that it describes."""
+        path = self.weights_path(record["run_id"])
+        return path.exists() and file_sha256(path) == record["weights_sha256"]
+
+    # -- tables --------------------------------------------------------------------------------
+
+    def write_table(self, profile: str, question: str, frame: pd.DataFrame) -> None:
+        """Store the tidy table of a question."""
+        text = frame.to_csv(index=False)
+        atomic_write(self.table_path(profile, question), text.encode())
+
+    def read_table(self, profile: str, question: str) -> pd.DataFrame | None:
+        """The tidy table of a question with its numbers taken afresh from the records, or None.
+
+        The table says which runs a question consists of, in which roles; runs that have no record
+        (yet) keep their row, without numbers.
+        """
+        path = self.table_path(profile, question)
+        if not path.exists():
+            return None
+        frame = pd.read_csv(path, dtype=TEXT_COLUMNS, keep_default_na=False, na_values=[""])
+        for column in TEXT_COLUMNS:
+            frame[column] = frame[column].fillna("")
+        return self.with_numbers(frame)
+
+    def with_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """``frame`` (with the columns ``dataset`` and ``run_id``) with the headline numbers and the
+        whole record of each run in the column ``record`` (None where there is none)."""
+        records = [self.read(d, r) for d, r in zip(frame["dataset"], frame["run_id"])]
+        numbers = pd.DataFrame([headline(r) for r in records], columns=list(HEADLINE))
+        frame = frame.drop(columns=[*HEADLINE, "record"], errors="ignore").reset_index(drop=True)
+        return pd.concat([frame, numbers], axis=1).assign(record=records)
+
+
+TEXT_COLUMNS = dict.fromkeys(
+    (
+        *("question", "role", "arm", "protocol", "pair", "mode", "model", "dataset"),
+        *("omitted", "kept", "run_id", "teacher_run_id"),
+    ),
+    str,
+)
+
+#: Columns of the tidy tables that repeat a record's headline numbers, and how to find them.
+HEADLINE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "validation_errors": lambda r: r["validation"]["errors"],
+    "test_errors": lambda r: r["test"]["errors"],
+    "test_accuracy": lambda r: r["test"]["accuracy"],
+    "nll": lambda r: r["test"]["nll"],
+    "ece": lambda r: r["test"]["ece"],
+    "teacher_agreement": lambda r: r["test"]["teacher_agreement"],
+    "seconds": lambda r: r["provenance"]["seconds"],
+}
+
+
+def headline(record: dict[str, Any] | None) -> dict[str, Any]:
+    """The headline numbers of a record; NaN where there is no record."""
+    if record is None:
+        return dict.fromkeys(HEADLINE, float("nan"))
+    values = {name: find(record) for name, find in HEADLINE.items()}
+    return {k: float("nan") if v is None else v for k, v in values.items()}
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,178 @@
+"""One RunSpec → one record. A run's teacher is a run too."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from darkknowledge import __version__, cost, data, metrics, models
+from darkknowledge.records import Store, atomic_write, file_sha256
+from darkknowledge.spec import DataSpec, RunSpec
+from darkknowledge.training import Epoch, fit, logits, stream_seed
+
+Progress = Callable[[RunSpec, Epoch], None]
+
+
+def available(device: str) -> bool:
+    """Whether this machine has the device type."""
+    return device == "cpu" or torch.cuda.is_available()
+
+
+def stored(spec: RunSpec, store: Store) -> dict[str, Any] | None:
+    """The record of ``spec`` if it is there and whole."""
+    return store.read(spec.data.name, spec.run_id)
+
+
+def execute(
+    spec: RunSpec,
+    store: Store,
+    data_root: str | Path | None = None,
+    on_epoch: Progress = lambda spec, epoch: None,
+    *,
+    need_weights: bool = False,
+) -> dict[str, Any]:
+    """The record of ``spec``: read if it is stored, trained and stored if not.
+
+    With ``need_weights`` a record whose weights are not at hand counts as missing: the run is
+    trained again, and its record and its weights are replaced together.
+    Raises DataError, NonFiniteLoss, RecordError.
+    """
+
+    def usable() -> dict[str, Any] | None:
+        record = stored(spec, store)
+        if record and need_weights and not store.weights_match(record):
+            return None
+        return record
+
+    if record := usable():
+        return record
+    with store.lock(spec.run_id):
+        if record := usable():  # another process was faster
+            return record
+        store.set_aside(spec.data.name, spec.run_id)
+        record = _train(spec, store, data_root, on_epoch)
+        store.write(spec.data.name, record)
+    return record
+
+
+def network(spec: RunSpec, shape: tuple[int, ...]) -> nn.Module:
+    """The untrained net of a run, for images of ``shape`` [channels, height, width]."""
+    return models.build(
+        spec.model, shape, spec.data.classes, stream_seed(spec.seed, "initialisation")
+    )
+
+
+def trained_network(spec: RunSpec, shape: tuple[int, ...], store: Store) -> nn.Module:
+    """The net of a run with its stored fp16 weights, in fp32 and eval mode, on the CPU."""
+    model = network(spec, shape)
+    weights = load_safetensors(store.weights_path(spec.run_id).read_bytes())
+    model.load_state_dict(weights)  # copies fp16 into the fp32 parameters
+    return model.eval()
+
+
+def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> dict[str, Any]:
+    began = time.perf_counter()
+    dataset = data.load(spec.data, data_root, spec.device)
+    teacher = None
+    if spec.teacher:
+        execute(spec.teacher, store, data_root, on_epoch, need_weights=True)
+        teacher = trained_network(spec.teacher, dataset.shape, store).to(spec.device)
+    model = network(spec, dataset.shape).to(spec.device)
+    training_began = time.perf_counter()
+    history = fit(
+        model,
+        dataset.train,
+        dataset.validation,
+        spec.recipe,
+        spec.loss,
+        seed=spec.seed,
+        precision=spec.precision,
+        teacher=teacher,
+        name=spec.label,
+        on_epoch=lambda epoch: on_epoch(spec, epoch),
+    )
+    training_seconds = time.perf_counter() - training_began
+    weights = store.weights_path(spec.run_id)
+    atomic_write(weights, save_safetensors({k: v.half().cpu() for k, v in model.state_dict().items()}))
+    # Everything below speaks of the stored weights, so that whoever loads them finds these numbers.
+    model = trained_network(spec, dataset.shape, store).to(spec.device)
+
+    def outputs(net: nn.Module, split: data.Split) -> Tensor:
+        return logits(net, split.images, spec.precision).cpu()
+
+    final = {}
+    for name, split in (("validation", dataset.validation), ("test", dataset.test)):
+        found = outputs(model, split)
+        final[name] = metrics.report(
+            found, split.labels.cpu(), outputs(teacher, split) if teacher else None
+        )
+    images = len(dataset.train) * spec.recipe.epochs
+    return {
+        "run_id": spec.run_id,
+        "label": spec.label,
+        "spec": spec.full(),
+        "history": {k: [getattr(e, k) for e in history] for k in Epoch.__dataclass_fields__},
+        **final,
+        "predictions": "".join(map(str, found.argmax(1).tolist())),
+        "cost": cost.static(model, dataset.shape) | {"bytes_fp16": weights.stat().st_size},
+        "weights_sha256": file_sha256(weights),
+        "teacher_weights_sha256": (
+            file_sha256(store.weights_path(spec.teacher.run_id)) if spec.teacher else None
+        ),
+        "provenance": {
+            "data": data.SOURCES.get(spec.data.name, spec.data.name),
+            "training_images": len(dataset.train),
+            "seconds": time.perf_counter() - began,
+            "training_seconds": training_seconds,
+            "images_per_second": images / training_seconds,
+            "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "device_name": cost.device_name(spec.device),
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "commit": commit(),
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the arithmetic depends on."""
+    import platform
+
+    import numpy
+    import torchvision
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": numpy.__version__,
+        "darkknowledge": __version__,
+    }
+
+
+def commit() -> str:
+    """The git commit of this code, or an empty string outside a repository."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def data_spec(
+    name: str, validation: int, omit: tuple[int, ...] = (), keep: tuple[int, ...] = ()
+) -> DataSpec:
+    """The DataSpec of a data set that this package knows, with its pinned fingerprint."""
+    return DataSpec(name, data.FINGERPRINTS.get(name, "?"), validation, omit, keep)

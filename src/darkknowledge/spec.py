@@ -1,0 +1,285 @@
+"""What one training is: ``RunSpec`` and its parts, validated, and its content address ``run_id``.
+
+A run is a pure function of its spec. Nothing here imports torch, so a grid can be planned,
+counted and checked anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+#: Raised by one whenever the arithmetic of a training changes, so that old records do not pass
+#: for new ones.
+RECIPE_VERSION = 1
+
+DATASETS = ("mnist", "mnist5k")
+MODELS = ("mlp",)
+MODES = (
+    "hard",
+    "kd",
+    "label_smoothing",
+    "uniform_teacher",
+    "tfkd_reg",
+    "shuffled_teacher",
+    "untrained_teacher",
+)
+#: Modes whose loss needs the logits of a teacher network.
+TEACHER_MODES = ("kd", "shuffled_teacher", "untrained_teacher")
+AUGMENTATIONS = ("none", "jitter")
+OPTIMISERS = ("sgd", "adamw")
+SCHEDULES = ("one_cycle", "cosine", "constant")
+PRECISIONS = ("bf16", "fp32")
+DEVICES = ("cpu", "cuda")
+
+
+class SpecError(ValueError):
+    """A setting that no run can have; the message is one sentence that says what to do."""
+
+
+def choose(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``allowed``; raise SpecError with the nearest names if not."""
+    import difflib
+
+    allowed = tuple(allowed)
+    if value not in allowed:
+        close = difflib.get_close_matches(str(value), allowed, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise SpecError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}.{hint}")
+    return value
+
+
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return ``value`` as a float within [low, high]; raise SpecError if it is not one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        hint = " (in YAML write 1.0e-3, not 1e-3)" if isinstance(value, str) else ""
+        raise SpecError(f"{name} is {value!r}, but must be a number{hint}.")
+    if not math.isfinite(value) or not low <= value <= high:
+        bounds = f"between {low:g} and {high:g}" if math.isfinite(high) else f"at least {low:g}"
+        raise SpecError(f"{name} is {value!r}, but must be finite and {bounds}.")
+    return float(value)
+
+
+def integer(name: str, value: Any, low: int = 0) -> int:
+    """Return ``value`` as an int of at least ``low``; raise SpecError if it is not one."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SpecError(f"{name} is {value!r}, but must be a whole number.")
+    if value < low:
+        raise SpecError(f"{name} is {value}, but must be at least {low}.")
+    return value
+
+
+def positive(name: str, value: Any) -> float:
+    """Return ``value`` as a float above zero; raise SpecError if it is not one."""
+    result = number(name, value)
+    if result <= 0:
+        raise SpecError(f"{name} is {value!r}, but must be greater than 0.")
+    return result
+
+
+def integers(name: str, value: Any, low: int = 0) -> tuple[int, ...]:
+    """Return a list of whole numbers as a tuple; raise SpecError for anything else."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
+        hint = " (with papermill: -y '{seeds: [1, 2]}', not -p)" if isinstance(value, str) else ""
+        raise SpecError(f"{name} is {value!r}, but must be a list of whole numbers{hint}.")
+    return tuple(integer(f"{name}[{i}]", v, low) for i, v in enumerate(value))
+
+
+def distinct(name: str, values: tuple) -> tuple:
+    """Return ``values``; raise SpecError if one stands there twice."""
+    repeated = sorted({v for v in values if values.count(v) > 1})
+    if repeated:
+        raise SpecError(f"{name} names {repeated[0]!r} twice; name each value once.")
+    return values
+
+
+def _set(spec: Any, **values: Any) -> None:
+    for name, value in values.items():
+        object.__setattr__(spec, name, value)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The data of a run: which set, how much of it is held out, and which classes the training sees.
+
+    ``validation`` counts the images held out of the training set. ``omit`` and ``keep`` filter
+    only the training split (the transfer set of a student), never validation or test.
+    """
+
+    name: str
+    fingerprint: str
+    validation: int
+    omit: tuple[int, ...] = ()
+    keep: tuple[int, ...] = ()
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        choose("dataset", self.name, DATASETS)
+        if not isinstance(self.fingerprint, str) or not self.fingerprint:
+            raise SpecError("fingerprint must be the data set's SHA-256, as a string.")
+        integer("classes", self.classes, 2)
+        integer("validation", self.validation, 1)
+        for name in ("omit", "keep"):
+            chosen = distinct(name, integers(name, getattr(self, name)))
+            for c in chosen:
+                if c >= self.classes:
+                    raise SpecError(
+                        f"{name} names class {c}, but {self.name} has only the classes "
+                        f"0 to {self.classes - 1}."
+                    )
+            _set(self, **{name: tuple(sorted(chosen))})
+        if self.omit and self.keep:
+            raise SpecError("Give either omit or keep, not both.")
+        if len(self.omit) == self.classes:
+            raise SpecError("omit names all classes, so nothing would be left to train on.")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network by name. ``hidden`` and the dropout rates belong to ``mlp``."""
+
+    name: str
+    hidden: tuple[int, ...] = ()
+    dropout_input: float = 0.0
+    dropout_hidden: float = 0.0
+
+    def __post_init__(self) -> None:
+        choose("model", self.name, MODELS)
+        _set(
+            self,
+            hidden=integers("hidden", self.hidden, 1),
+            dropout_input=number("dropout_input", self.dropout_input, 0, 0.99),
+            dropout_hidden=number("dropout_hidden", self.dropout_hidden, 0, 0.99),
+        )
+
+    @property
+    def label(self) -> str:
+        """Short name for tables, as ``mlp-800-800``."""
+        return "-".join([self.name, *map(str, self.hidden)])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is optimised. ``epochs`` 0 leaves it at its initialisation.
+
+    ``max_norm`` bounds the L2 norm of the weights into each hidden unit; 0 switches it off.
+    """
+
+    optimiser: str
+    lr: float
+    epochs: int
+    batch_size: int
+    schedule: str = "one_cycle"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    max_norm: float = 0.0
+    augmentation: str = "none"
+
+    def __post_init__(self) -> None:
+        choose("optimiser", self.optimiser, OPTIMISERS)
+        choose("schedule", self.schedule, SCHEDULES)
+        choose("augmentation", self.augmentation, AUGMENTATIONS)
+        integer("epochs", self.epochs)
+        integer("batch_size", self.batch_size, 1)
+        _set(
+            self,
+            lr=positive("lr", self.lr),
+            momentum=number("momentum", self.momentum, 0, 0.9999),
+            weight_decay=number("weight_decay", self.weight_decay, 0),
+            max_norm=number("max_norm", self.max_norm, 0),
+        )
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.losses`."""
+
+    mode: str = "hard"
+    temperature: float = 1.0
+    w_hard: float = 1.0
+    w_soft: float = 0.0
+
+    def __post_init__(self) -> None:
+        choose("mode", self.mode, MODES)
+        _set(
+            self,
+            temperature=positive("temperature", self.temperature),
+            w_hard=number("w_hard", self.w_hard, 0),
+            w_soft=number("w_soft", self.w_soft, 0),
+        )
+        if self.mode == "hard" and (self.w_soft or self.temperature != 1):
+            raise SpecError("mode 'hard' has no soft part: leave temperature and w_soft away.")
+        if self.w_hard == self.w_soft == 0:
+            raise SpecError("w_hard and w_soft are both 0, so there is nothing to learn from.")
+
+    @classmethod
+    def mix(cls, mode: str, temperature: float, alpha: float) -> LossSpec:
+        """The shorthand of the params files: w_soft = alpha, w_hard = 1 − alpha."""
+        alpha = number("alpha", alpha, 0, 1)
+        return cls(mode, temperature, round(1 - alpha, 12), alpha)
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training, whole. Its ``run_id`` names its record and its weights."""
+
+    data: DataSpec
+    model: ModelSpec
+    recipe: Recipe
+    seed: int
+    loss: LossSpec = LossSpec()
+    teacher: RunSpec | None = None
+    precision: str = "bf16"
+    device: str = "cpu"
+    recipe_version: int = RECIPE_VERSION
+
+    def __post_init__(self) -> None:
+        integer("seed", self.seed)
+        choose("precision", self.precision, PRECISIONS)
+        choose("device", self.device, DEVICES)
+        needs = self.loss.mode in TEACHER_MODES
+        if needs and self.teacher is None:
+            raise SpecError(f"mode {self.loss.mode!r} needs a teacher.")
+        if not needs and self.teacher is not None:
+            raise SpecError(f"mode {self.loss.mode!r} has no teacher.")
+
+    def canonical(self) -> dict[str, Any]:
+        """The spec as plain JSON values, its teacher replaced by the teacher's ``run_id``.
+
+        Fields at their default are left out, so that a field added later leaves the addresses of
+        older runs alone. A default may therefore change only together with RECIPE_VERSION.
+        """
+        return {**_plain(self, compact=True), "recipe_version": self.recipe_version}
+
+    def full(self) -> dict[str, Any]:
+        """The spec as plain JSON values with every field, as records keep it."""
+        return _plain(self, compact=False)
+
+    @property
+    def run_id(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of the canonical spec."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """One line for progress and error messages."""
+        loss = self.loss
+        soft = f" T={loss.temperature:g} w_soft={loss.w_soft:g}" if loss.mode != "hard" else ""
+        return f"{self.model.label} {loss.mode}{soft} seed {self.seed} [{self.run_id}]"
+
+
+def _plain(value: Any, compact: bool) -> Any:
+    if not is_dataclass(value):
+        return list(value) if isinstance(value, tuple) else value
+    result = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if compact and item == field.default:
+            continue
+        result[field.name] = item.run_id if isinstance(item, RunSpec) else _plain(item, compact)
+    return result
