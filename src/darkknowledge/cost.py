@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -45,10 +43,13 @@ def latency(model: nn.Module, images: Tensor, threads: int, seconds: float) -> d
     ``torch.utils.benchmark`` repeats it for at least ``seconds``; returns the median and the
     interquartile range in seconds. Measure only while nothing else runs.
     """
+    from torch.utils.benchmark import Timer  # slow to import, and only needed here
+
     model.eval()
     timer = Timer("model(images)", globals={"model": model, "images": images}, num_threads=threads)
     timing = timer.blocked_autorange(min_run_time=seconds)
-    return {"median": timing.median, "iqr": timing.iqr, "repeats": sum(timing.raw_times is not None for _ in timing.times)}
+    repeats = timing.number_per_run * len(timing.raw_times)
+    return {"median": timing.median, "iqr": timing.iqr, "repeats": repeats}
 
 
 def device_name(device: str) -> str:

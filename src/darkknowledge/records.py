@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Raised by one when the layout of a record changes.
 FORMAT = 1
+#: Q1's latencies, a file beside its table: measured apart from training, and no record.
+LATENCY_TABLE = "q1_latency.csv"
 
 
 class RecordError(RuntimeError):
@@ -122,6 +124,21 @@ class Store:
         path = self.weights_path(record["run_id"])
         return path.exists() and file_sha256(path) == record["weights_sha256"]
 
+    def keep_labels(self, dataset: str, labels: str) -> None:
+        """Store the true classes of a data set's test images, one digit each, beside its records:
+        paired tests compare predictions with them, and the report has no data set."""
+        path = self.root / "runs" / dataset / "test_labels.txt"
+        if not path.exists():
+            atomic_write(path, labels.encode())
+
+    def labels(self, dataset: str) -> str:
+        """The true classes of a data set's test images, one digit each. Raises RecordError."""
+        path = self.root / "runs" / dataset / "test_labels.txt"
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise RecordError(f"{path} is missing: copy it along with the records.") from error
+
     # -- tables --------------------------------------------------------------------------------
 
     def write_table(self, profile: str, question: str, frame: pd.DataFrame) -> None:
@@ -168,7 +185,7 @@ HEADLINE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "nll": lambda r: r["test"]["nll"],
     "ece": lambda r: r["test"]["ece"],
     "teacher_agreement": lambda r: r["test"]["teacher_agreement"],
-    "seconds": lambda r: r["provenance"]["seconds"],
+    "seconds": lambda r: r["provenance"]["training_seconds"],
 }
 
 

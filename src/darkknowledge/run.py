@@ -102,7 +102,9 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
     )
     training_seconds = time.perf_counter() - training_began
     weights = store.weights_path(spec.run_id)
-    atomic_write(weights, save_safetensors({k: v.half().cpu() for k, v in model.state_dict().items()}))
+    atomic_write(
+        weights, save_safetensors({k: v.half().cpu() for k, v in model.state_dict().items()})
+    )
     # Everything below speaks of the stored weights, so that whoever loads them finds these numbers.
     model = trained_network(spec, dataset.shape, store).to(spec.device)
 
@@ -115,6 +117,7 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
         final[name] = metrics.report(
             found, split.labels.cpu(), outputs(teacher, split) if teacher else None
         )
+    store.keep_labels(spec.data.name, _digits(dataset.test.labels))
     images = len(dataset.train) * spec.recipe.epochs
     return {
         "run_id": spec.run_id,
@@ -122,7 +125,7 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
         "spec": spec.full(),
         "history": {k: [getattr(e, k) for e in history] for k in Epoch.__dataclass_fields__},
         **final,
-        "predictions": "".join(map(str, found.argmax(1).tolist())),
+        "predictions": _digits(found.argmax(1)),
         "cost": cost.static(model, dataset.shape) | {"bytes_fp16": weights.stat().st_size},
         "weights_sha256": file_sha256(weights),
         "teacher_weights_sha256": (
@@ -134,13 +137,17 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
             "seconds": time.perf_counter() - began,
             "training_seconds": training_seconds,
             "images_per_second": images / training_seconds,
-            "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "device_name": cost.device_name(spec.device),
             "threads": torch.get_num_threads(),
             "versions": versions(),
             "commit": commit(),
         },
     }
+
+
+def _digits(classes: Tensor) -> str:
+    return "".join(map(str, classes.tolist()))
 
 
 def versions() -> dict[str, str]:
@@ -164,7 +171,10 @@ def commit() -> str:
     here = Path(__file__).parent
     try:
         done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

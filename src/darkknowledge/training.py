@@ -127,9 +127,7 @@ def fit(
     device = train.images.device
     batch = min(recipe.batch_size, len(train))
     steps = len(train) // batch
-    order, augmentation, chance = (
-        generator(seed, s) for s in ("order", "augmentation", "loss")
-    )
+    order, augmentation, chance = (generator(seed, s) for s in ("order", "augmentation", "loss"))
     augment = AUGMENT[recipe.augmentation]
     parts_of = LOSSES[loss.mode]
     if teacher is not None:
@@ -148,7 +146,9 @@ def fit(
             began = time.perf_counter()
             sums = torch.zeros(2, device=device)
             model.train()
-            for index in torch.randperm(len(train), generator=order).to(device).split(batch)[:steps]:
+            for index in (
+                torch.randperm(len(train), generator=order).to(device).split(batch)[:steps]
+            ):
                 inputs = scaled(augment(train.images[index], augmentation))
                 with autocast(device.type, precision):
                     output = model(inputs).float()
@@ -174,9 +174,7 @@ def fit(
                     f"(hard part {hard}, soft part {soft}): lower the learning rate {recipe.lr:g}."
                 )
             wrong = errors(logits(model, validation.images, precision), validation.labels)
-            row = Epoch(
-                epoch, hard, soft, 1 - wrong / len(validation), time.perf_counter() - began
-            )
+            row = Epoch(epoch, hard, soft, 1 - wrong / len(validation), time.perf_counter() - began)
             history.append(row)
             on_epoch(row)
     return history

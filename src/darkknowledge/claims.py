@@ -1,0 +1,207 @@
+"""Claims as data: what is compared, on which runs, with which effect and verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from darkknowledge import statistics as st
+from darkknowledge.wording import interval, number, p_value, share, signed
+
+#: δ of the equivalence test, in percentage points of test accuracy.
+DELTA_POINTS = {"mnist": 0.1, "mnist5k": 0.1}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A row of a comparison: the runs of one arm under one protocol."""
+
+    name: str
+    protocol: str = "hinton"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``subject`` against ``reference`` in test errors; a negative effect means fewer errors.
+
+    n counts clusters (teachers where students share them, else seeds), ``planned`` how many there
+    are to be. ``mcnemar`` has one entry a pair of seeds, where predictions are paired.
+    """
+
+    id: str
+    subject: Arm
+    reference: Arm
+    effect: st.Effect
+    planned: int
+    unit: str
+    images: int
+    delta: float
+    seeds: int = 0
+    p_adjusted: float = math.nan
+    mcnemar: tuple[st.McNemar, ...] = ()
+    runs: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is any pair at all."""
+        return self.effect.n > 0
+
+    @property
+    def verdict(self) -> str:
+        """By the stated rule; ``not measured at these settings`` without runs."""
+        if not self.measured:
+            return "not measured at these settings"
+        return st.verdict(self.effect, self.p_adjusted, self.delta)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the subject is better by the rule."""
+        return self.verdict.startswith("better")
+
+    @property
+    def evidence(self) -> str:
+        """The numbers of the claim in parentheses, for a sentence."""
+        if not self.measured:
+            return ""
+        count = share(self.effect.n, self.planned, self.unit)
+        if self.seeds > self.effect.n:
+            count += f", {self.seeds} pairs of runs"
+        return (
+            f"({signed(self.effect.mean)} errors of {number(self.images, 0)}, 95 % interval "
+            f"{interval(self.effect)}, n = {count}, adjusted {p_value(self.p_adjusted)})"
+        )
+
+
+def pairs(frame: pd.DataFrame, first: Arm, second: Arm) -> pd.DataFrame:
+    """Planned pairs of runs that share a seed: seed, cluster, and both runs' errors and records.
+
+    Seeds of which only one run is planned are no pair; runs without a record have NaN errors.
+    """
+    sides = []
+    for arm in (first, second):
+        chosen = frame[(frame["arm"] == arm.name) & (frame["protocol"] == arm.protocol)]
+        sides.append(chosen[["seed", "teacher_seed", "test_errors", "record", "run_id"]])
+    merged = sides[0].merge(sides[1], on="seed", suffixes=("_a", "_b"))
+    cluster = merged["teacher_seed_a"].fillna(merged["teacher_seed_b"])
+    # Without a teacher every seed is its own cluster; seeds and teacher seeds are disjoint.
+    return merged.assign(cluster=cluster.fillna(merged["seed"]))
+
+
+def paired(id: str, frame: pd.DataFrame, subject: Arm, reference: Arm, labels: str) -> Claim:
+    """The claim that ``subject`` makes another number of errors than ``reference``, seed by seed."""
+    both = pairs(frame, subject, reference)
+    planned = both["cluster"].nunique()
+    unit = "teacher" if both["teacher_seed_a"].notna().any() else "seed"
+    if both["teacher_seed_b"].notna().any():
+        unit = "teacher"
+    done = both.dropna(subset=["test_errors_a", "test_errors_b"])
+    difference = done["test_errors_a"] - done["test_errors_b"]
+    tests = tuple(
+        st.mcnemar(a["predictions"], b["predictions"], labels)
+        for a, b in zip(done["record_a"], done["record_b"])
+    )
+    return Claim(
+        id=id,
+        subject=subject,
+        reference=reference,
+        effect=st.mean(difference.tolist(), done["cluster"].tolist()),
+        planned=planned,
+        unit=unit,
+        images=len(labels),
+        delta=_delta(frame, len(labels)),
+        seeds=len(done),
+        mcnemar=tests,
+        runs=(*done["run_id_a"], *done["run_id_b"]),
+    )
+
+
+def to_teacher(id: str, frame: pd.DataFrame, subject: Arm, labels: str) -> Claim:
+    """A student against its own teacher, averaged within the teacher."""
+    teachers = frame[frame["role"] == "teacher"].drop_duplicates("run_id")
+    students = frame[(frame["arm"] == subject.name) & (frame["protocol"] == subject.protocol)]
+    both = students.merge(
+        teachers[["run_id", "test_errors", "record"]],
+        left_on="teacher_run_id",
+        right_on="run_id",
+        suffixes=("_a", "_b"),
+    )
+    done = both.dropna(subset=["test_errors_a", "test_errors_b"])
+    difference = done["test_errors_a"] - done["test_errors_b"]
+    return Claim(
+        id=id,
+        subject=subject,
+        reference=Arm("teacher"),
+        effect=st.mean(difference.tolist(), done["teacher_run_id"].tolist()),
+        planned=both["teacher_run_id"].nunique(),
+        unit="teacher",
+        images=len(labels),
+        delta=_delta(frame, len(labels)),
+        seeds=len(done),
+        mcnemar=tuple(
+            st.mcnemar(a["predictions"], b["predictions"], labels)
+            for a, b in zip(done["record_a"], done["record_b"])
+        ),
+        runs=(*done["run_id_a"], *done["run_id_b"]),
+    )
+
+
+def unpaired(id: str, frame: pd.DataFrame, subject: Arm, reference: Arm, labels: str) -> Claim:
+    """Two groups of runs that share no seed: Welch's interval and test."""
+    groups = [runs_of(frame, arm) for arm in (subject, reference)]
+    done = [g.dropna(subset=["test_errors"]) for g in groups]
+    return Claim(
+        id=id,
+        subject=subject,
+        reference=reference,
+        effect=st.welch(*(g["test_errors"].tolist() for g in done)),
+        planned=min(map(len, groups)),
+        unit="seed",
+        images=len(labels),
+        delta=_delta(frame, len(labels)),
+        runs=tuple(run for g in done for run in g["run_id"]),
+    )
+
+
+def runs_of(frame: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+    """The rows of an arm."""
+    return frame[(frame["arm"] == arm.name) & (frame["protocol"] == arm.protocol)]
+
+
+def shrinkage(
+    id: str, frame: pd.DataFrame, subject: Arm, reference: Arm, other: str, labels: str
+) -> Claim:
+    """How much smaller the subject's gain over its reference is under the protocol ``other``:
+    (gain here) − (gain there), on the seeds that both have; negative: larger here."""
+    here = pairs(frame, subject, reference)
+    there = pairs(frame, replace(subject, protocol=other), replace(reference, protocol=other))
+    both = here.merge(there, on="seed", suffixes=("_here", "_there"))
+    gain = {
+        side: both[f"test_errors_a_{side}"] - both[f"test_errors_b_{side}"]
+        for side in ("here", "there")
+    }
+    both = both.assign(difference=gain["here"] - gain["there"])
+    done = both.dropna(subset=["difference"])
+    return Claim(
+        id=id,
+        subject=subject,
+        reference=reference,
+        effect=st.mean(done["difference"].tolist(), done["cluster_here"].tolist()),
+        planned=both["cluster_here"].nunique(),
+        unit="teacher",
+        images=len(labels),
+        delta=_delta(frame, len(labels)),
+        seeds=len(done),
+        runs=tuple(r for c in done.columns if c.startswith("run_id") for r in done[c]),
+    )
+
+
+def adjusted(claims: list[Claim]) -> dict[str, Claim]:
+    """The claims of one section by id, their p-values Holm-adjusted together."""
+    p = st.holm([claim.effect.p for claim in claims])
+    return {c.id: replace(c, p_adjusted=value) for c, value in zip(claims, p, strict=True)}
+
+
+def _delta(frame: pd.DataFrame, images: int) -> float:
+    return DELTA_POINTS[frame["dataset"].iloc[0]] / 100 * images

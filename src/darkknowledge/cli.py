@@ -1,0 +1,159 @@
+"""The command line: ``darkknowledge train | run | render | status``.
+
+Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from darkknowledge import __version__
+from darkknowledge import params as p
+from darkknowledge.records import RecordError, Store
+from darkknowledge.spec import SpecError
+
+FAILED, BAD_INPUT, LEFT, INTERRUPTED = 1, 2, 3, 130
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; leaves with an exit code."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("papermill", "traitlets", "nbconvert", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(arguments.action(arguments))
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished runs are kept; the same command goes on.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (SpecError, RecordError) as error:
+        print(f"darkknowledge: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except RuntimeError as error:  # missing data, a failing notebook or render
+        print(f"darkknowledge: {error}", file=sys.stderr)
+        sys.exit(FAILED)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "darkknowledge", description="A study of knowledge distillation."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    def command(name: str, action: Callable, help: str, questions: bool = True):
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(action=action)
+        sub.add_argument("profile", help="a folder of params/, as quick or paper")
+        if questions:
+            sub.add_argument("questions", nargs="*", help="q1 q2 …; all of the profile by default")
+        sub.add_argument("--results", type=Path, help="results folder (default: results/)")
+        return sub
+
+    train = command("train", _train, "Train the runs that have no record yet, without notebooks.")
+    train.add_argument(
+        "--minutes", type=float, default=math.inf, help="stop before this time is over"
+    )
+    train.add_argument("--jobs", type=int, default=0, help="runs side by side (default: by device)")
+    command("run", _run, "Execute a profile's notebooks through Papermill.")
+    render = command("render", _render, "Render a profile's report with Quarto.", questions=False)
+    render.add_argument("--to", nargs="+", default=["html", "typst", "gfm"], help="Quarto formats")
+    command("status", _status, "Say which runs of a profile are stored and which are missing.")
+    return parser
+
+
+def _chosen(arguments: argparse.Namespace) -> dict[str, p.Q1]:
+    """The parameters of the questions asked for. Raises SpecError before anything is trained."""
+    questions = arguments.questions or p.questions_of(arguments.profile)
+    return {q: p.read(arguments.profile, q) for q in questions}
+
+
+def _store(arguments: argparse.Namespace) -> Store:
+    return Store(arguments.results or p.project_root() / "results")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from darkknowledge import study, workers
+
+    if not arguments.minutes > 0:
+        raise SpecError(f"--minutes is {arguments.minutes:g}, but must be greater than 0.")
+    if arguments.jobs < 0:
+        raise SpecError(f"--jobs is {arguments.jobs}, but must be at least 0.")
+    chosen, store = _chosen(arguments), _store(arguments)
+    specs = study.ordered(plan for q, params in chosen.items() for plan in study.grid(q, params))
+    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
+    try:
+        outcome = workers.complete(
+            specs, store, data_root, jobs=arguments.jobs, minutes=arguments.minutes
+        )
+    finally:  # the tables of what is there, also after an interruption
+        for question, params in chosen.items():
+            study.publish(question, params, store)
+    print(
+        f"{len(outcome.trained)} runs trained, {len(outcome.stored)} were stored already, "
+        f"{len(outcome.failed)} failed, {len(outcome.no_time)} left for lack of time, "
+        f"{len(outcome.no_device)} for lack of their device."
+    )
+    for spec in outcome.no_device:
+        print(f"  needs {spec.device}: {spec.label}, {_cost(spec, store, specs)}")
+    for message in outcome.failed.values():
+        print(f"  failed: {message}")
+    return FAILED if outcome.failed else 0 if outcome.complete else LEFT
+
+
+def _cost(spec, store: Store, specs: list) -> str:
+    from darkknowledge.workers import Throughput
+
+    seconds = Throughput(store, specs).seconds(spec)
+    return "cost not measured yet" if math.isnan(seconds) else f"about {seconds:.0f} s"
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from darkknowledge import notebooks
+
+    questions = [q for q in _chosen(arguments) if q in notebooks.NAMES]
+    for question in questions:
+        print(f"{question}: executing {notebooks.NAMES[question]}", file=sys.stderr)
+        done = notebooks.execute(arguments.profile, question, _store(arguments))
+        print(f"{question}: {done}")
+    return 0
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    from darkknowledge import rendering
+
+    made, failures = rendering.render(arguments.profile, _store(arguments), arguments.to)
+    for path in made:
+        print(path)
+    for failure in failures:
+        print(f"darkknowledge: {failure}", file=sys.stderr)
+    return FAILED if failures else 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from darkknowledge import study, workers
+
+    store = _store(arguments)
+    left = False
+    for question, params in _chosen(arguments).items():
+        specs = study.ordered(study.grid(question, params))
+        stored = [spec for spec in specs if store.read(spec.data.name, spec.run_id)]
+        missing = [spec for spec in specs if spec not in stored]
+        throughput = workers.Throughput(store, stored)
+        seconds = sum(throughput.seconds(spec) for spec in missing) / workers.default_jobs(specs)
+        time = "not measured" if math.isnan(seconds) else f"about {seconds / 60:.0f} min"
+        left = left or bool(missing)
+        print(f"{question}: {len(stored)} of {len(specs)} runs stored; time left {time}")
+    return LEFT if left else 0

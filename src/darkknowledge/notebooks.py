@@ -1,0 +1,70 @@
+"""The questions' notebooks, executed through Papermill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import papermill
+
+from darkknowledge import params as p
+from darkknowledge.records import Store
+
+NAMES = {
+    "q1": "q1_cumbersome_vs_small.ipynb",
+    "q2": "q2_normal_distillation.ipynb",
+}
+
+
+class NotebookError(RuntimeError):
+    """A notebook that cannot be run, or that failed; the message says where."""
+
+
+def path_of(question: str) -> Path:
+    """Where the notebook of a question lies."""
+    return p.project_root() / "report" / "notebooks" / NAMES[question]
+
+
+def check(path: Path, question: str) -> None:
+    """Raise NotebookError unless the notebook has a parameters cell with the question's names."""
+    if not path.is_file():
+        raise NotebookError(f"There is no notebook {path}.")
+    found = papermill.inspect_notebook(str(path))
+    if not found:
+        raise NotebookError(
+            f"{path} has no cell tagged 'parameters': Papermill would run it on its defaults."
+        )
+    p.make(question, {name: eval_default(entry["default"]) for name, entry in found.items()})
+
+
+def eval_default(text: str) -> object:
+    """A parameter's default as Papermill reads it off the cell: a Python literal."""
+    import ast
+
+    return ast.literal_eval(text)
+
+
+def execute(profile: str, question: str, store: Store) -> Path:
+    """Run a question's notebook on a profile's parameters; returns the executed notebook.
+
+    It is written beside the question's table and is a build product. Raises NotebookError.
+    """
+    source = path_of(question)
+    check(source, question)
+    settings = p.read_yaml(p.project_root() / "params" / profile / f"{question}.yaml")
+    target = store.root / profile / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters={**settings, "results_dir": str(store.root.resolve())},
+            kernel_name="python3",
+            progress_bar=False,
+            log_output=True,
+            cwd=str(p.project_root()),
+        )
+    except papermill.PapermillExecutionError as error:
+        raise NotebookError(
+            f"{source.name} failed: {error.ename}: {error.evalue} (see {target})"
+        ) from error
+    return target

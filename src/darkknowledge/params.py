@@ -1,0 +1,267 @@
+"""The parameters of each question: their names and types, their files, and what is refused.
+
+A profile is a folder of YAML under ``params/``; a notebook's parameters cell mirrors the same
+names. Parameters stay flat (scalars and lists). Imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from darkknowledge import spec as s
+from darkknowledge.spec import SpecError
+
+#: Parameters that say where things lie; they are no part of what is studied.
+PLACES = ("profile", "data_root", "results_dir")
+
+
+def project_root() -> Path:
+    """The folder that holds ``params/recipes.yaml``: the working directory or one above it, else the
+    checkout that this package lies in. Raises SpecError if there is none."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, *Path(__file__).resolve().parents):
+        if (folder / "params" / "recipes.yaml").is_file():
+            return folder
+    raise SpecError("No params/recipes.yaml here or above: call this inside the project's folder.")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping, read safely. Raises SpecError with the place of the error."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"There is no file {path}.") from None
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise SpecError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
+        raise SpecError(f"{path} must hold a mapping of names to values.")
+    return content
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The settings that ``params/recipes.yaml`` keeps under ``name``. Raises SpecError."""
+    book = read_yaml(project_root() / "params" / "recipes.yaml")
+    s.choose("recipe", name, book)
+    if not isinstance(book[name], dict):
+        raise SpecError(f"The recipe {name!r} must be a mapping of settings to values.")
+    return book[name]
+
+
+def split_recipe(name: str, hidden: tuple[int, ...]) -> tuple[s.ModelSpec, s.Recipe]:
+    """The net with ``hidden`` widths and the optimisation that a recipe's name stands for."""
+    settings = recipe(name)
+    dropout = {k: settings[k] for k in ("dropout_input", "dropout_hidden") if k in settings}
+    rest = {k: v for k, v in settings.items() if k not in dropout}
+    known = [f.name for f in fields(s.Recipe)]
+    for key in rest:
+        s.choose(f"a setting of recipe {name!r}", key, [*known, "dropout_input", "dropout_hidden"])
+    for key in ("optimiser", "lr", "epochs", "batch_size"):
+        if key not in rest:
+            raise SpecError(f"The recipe {name!r} does not say its {key}.")
+    return s.ModelSpec("mlp", hidden, **dropout), s.Recipe(**rest)
+
+
+@dataclass(frozen=True)
+class Q1:
+    """Q1, a cumbersome and a small net on true labels. The defaults are the quick profile's."""
+
+    profile: str = "quick"
+    dataset: str = "mnist5k"
+    validation: int = 500
+    teacher_hidden: tuple[int, ...] = (1200, 1200)
+    teacher_recipe: str = "quick-teacher"
+    teacher_seeds: tuple[int, ...] = (100, 101, 102)
+    student_hidden: tuple[int, ...] = (800, 800)
+    student_recipe: str = "quick-student"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    latency_batch: int = 256
+    latency_seconds: float = 0.5
+    precision: str = "fp32"
+    device: str = "cpu"
+    data_root: str = ""
+    results_dir: str = ""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name in ("profile", *(f.name for f in fields(self) if f.name.endswith("_recipe"))):
+            if not getattr(self, name):
+                raise SpecError(f"{name} is empty, but must be a name.")
+        if not all(c.isalnum() or c in "-_." for c in self.profile) or self.profile[0] == ".":
+            raise SpecError(
+                f"profile is {self.profile!r}, but must be made of letters, digits, '-' and '_'."
+            )
+        s.choose("dataset", self.dataset, s.DATASETS)
+        s.choose("precision", self.precision, s.PRECISIONS)
+        s.choose("device", self.device, s.DEVICES)
+        s.integer("validation", self.validation, 1)
+        for name in (f.name for f in fields(self) if f.name.endswith("seeds")):
+            s.distinct(name, s.integers(name, getattr(self, name)))
+        for name in ("teacher_seeds", "seeds"):
+            if not getattr(self, name):
+                raise SpecError(f"{name} is empty: name at least one seed.")
+        shared = set(self.teacher_seeds) & set(self.seeds)
+        if shared:
+            raise SpecError(
+                f"seed {min(shared)} is both a teacher's and a student's: keep them disjoint."
+            )
+        for name in ("teacher_hidden", "student_hidden"):
+            s.integers(name, getattr(self, name), 1)
+        s.integer("latency_batch", self.latency_batch, 1)
+        s.positive("latency_seconds", self.latency_seconds)
+
+    def settings(self) -> dict[str, Any]:
+        """What is studied: all parameters but the places."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PLACES}
+
+
+@dataclass(frozen=True)
+class Q2(Q1):
+    """Q2, normal distillation beside its controls, with and without jitter for the student."""
+
+    student_recipe_kd: str = "quick-student"
+    temperature: float = 20.0
+    alpha: float = 0.9
+    extra_alphas: tuple[float, ...] = (1.0,)
+    controls: tuple[str, ...] = (
+        "label_smoothing",
+        "uniform_teacher",
+        "tfkd_reg",
+        "shuffled_teacher",
+        "untrained_teacher",
+    )
+    smoothing: float = 0.1
+    control_seeds: tuple[int, ...] = (0, 1, 2)
+    jitter_recipe: str = "quick-jitter"
+    jitter_seeds: tuple[int, ...] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        s.positive("temperature", self.temperature)
+        s.number("alpha", self.alpha, 0, 1)
+        s.number("smoothing", self.smoothing, 0, 1)
+        if isinstance(self.extra_alphas, str):
+            raise SpecError("extra_alphas must be a list of numbers.")
+        for i, value in enumerate(self.extra_alphas):
+            s.number(f"extra_alphas[{i}]", value, 0, 1)
+        s.distinct("extra_alphas", (self.alpha, *self.extra_alphas))
+        for name in s.distinct("controls", self.controls):
+            s.choose("a control", name, [m for m in s.MODES if m not in ("hard", "kd")])
+        for name in ("control_seeds", "jitter_seeds"):
+            extra = set(getattr(self, name)) - set(self.seeds)
+            if extra:
+                raise SpecError(f"{name} names {min(extra)}, which is not among the seeds.")
+
+
+@dataclass(frozen=True)
+class Tuning(Q1):
+    """The search for the students' recipe on validation: every candidate for every arm."""
+
+    temperature: float = 20.0
+    alpha: float = 0.9
+    candidates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        s.positive("temperature", self.temperature)
+        s.number("alpha", self.alpha, 0, 1)
+        s.distinct("candidates", self.candidates)
+
+
+QUESTIONS: dict[str, type[Q1]] = {"q1": Q1, "q2": Q2, "tuning": Tuning}
+
+
+def make(question: str, values: dict[str, Any]) -> Q1:
+    """The parameters of a question from plain values; unknown names are refused. Raises SpecError."""
+    kind = QUESTIONS[s.choose("question", question, QUESTIONS)]
+    known = [f.name for f in fields(kind)]
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+            raise SpecError(f"{question} has no parameter {name!r}: {hint}")
+    return kind(**values)
+
+
+def read(profile: str, question: str) -> Q1:
+    """The parameters of a question in a profile, from its YAML file. Raises SpecError."""
+    path = project_root() / "params" / profile / f"{question}.yaml"
+    try:
+        return make(question, read_yaml(path))
+    except SpecError as error:
+        place = "" if str(path) in str(error) else f"{path}: "
+        raise SpecError(f"{place}{error}") from None
+
+
+def questions_of(profile: str) -> list[str]:
+    """The questions that a profile has a file for, in order. Raises SpecError if there is none."""
+    folder = project_root() / "params" / profile
+    found = [q for q in QUESTIONS if (folder / f"{q}.yaml").is_file()]
+    if not found:
+        profiles = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
+        s.choose("profile", profile, profiles)
+        raise SpecError(f"The profile {profile!r} has no question: {folder} holds no q1.yaml ….")
+    return found
+
+
+def from_notebook(question: str, namespace: dict[str, Any]) -> Q1:
+    """The parameters that a notebook's cells have set; call it before anything else is defined.
+
+    Papermill injects unknown parameters as plain variables and only logs them; here every variable
+    that is no parameter is refused. Raises SpecError.
+    """
+    ignored = {"In", "Out", "exit", "quit", "get_ipython", "open", "papermill_description"}
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_")
+        and name not in ignored
+        and not isinstance(value, (types.ModuleType, types.FunctionType, type))
+    }
+    return make(question, values)
+
+
+def destination(question: str, params: Q1) -> str:
+    """The profile that a question's table belongs to: the named one, or ``custom`` if that is a
+    shipped profile and the parameters differ from its file."""
+    path = project_root() / "params" / params.profile / f"{question}.yaml"
+    if not path.is_file():
+        return params.profile
+    same = read(params.profile, question).settings() == params.settings()
+    return params.profile if same else "custom"
+
+
+def _check_types(params: Q1) -> None:
+    """Coerce lists to tuples and ints to floats where a float is due; refuse everything else."""
+    for field in fields(params):
+        value = getattr(params, field.name)
+        default = field.default
+        if isinstance(default, tuple):
+            if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
+                hint = " (with papermill: -y '{seeds: [1, 2]}', not -p)"
+                raise SpecError(
+                    f"{field.name} is {value!r}, but must be a list"
+                    f"{hint if isinstance(value, str) else ''}."
+                )
+            if "float" in str(field.type):
+                value = tuple(s.number(f"{field.name}[{i}]", v) for i, v in enumerate(value))
+            elif "str" in str(field.type) and not all(isinstance(v, str) for v in value):
+                raise SpecError(f"{field.name} is {value!r}, but must be a list of names.")
+            object.__setattr__(params, field.name, tuple(value))
+        elif isinstance(default, float):
+            object.__setattr__(params, field.name, s.number(field.name, value))
+        elif isinstance(default, int):
+            s.integer(field.name, value)
+        elif not isinstance(value, str):
+            raise SpecError(f"{field.name} is {value!r}, but must be a text.")
+
+
+def with_profile(params: Q1, profile: str) -> Q1:
+    """The same parameters under another profile's name."""
+    return dataclasses.replace(params, profile=profile)

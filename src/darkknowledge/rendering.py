@@ -1,0 +1,81 @@
+"""A profile's report, rendered by Quarto; or, without Quarto, its notebooks as HTML."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import quarto
+
+from darkknowledge.paper import Paper
+from darkknowledge.params import project_root
+from darkknowledge.records import Store
+
+#: Where the report's document lies, below the project's root.
+DOCUMENT = Path("report") / "index.qmd"
+ENDINGS = {"html": ".html", "typst": ".pdf", "gfm": ".md"}
+NO_QUARTO = (
+    "Quarto is not installed, so there is no report; the executed notebooks stand in for it. "
+    "Get Quarto from quarto.org (or set QUARTO_PATH) and call this again."
+)
+
+
+def render(profile: str, store: Store, formats: list[str]) -> tuple[list[Path], list[str]]:
+    """Render a profile into ``_output/<profile>/``; returns what was made and what failed.
+
+    Formats are rendered one after the other, HTML first, so that the failure of one leaves the
+    others. Nothing is trained. Raises RecordError if the profile has no results.
+    """
+    Paper.load(profile, store.root)  # a clear error now rather than inside Quarto
+    root = project_root()
+    output = root / "_output" / profile
+    command = quarto.path()
+    if not command:
+        return _notebooks(profile, store, output), [NO_QUARTO]
+    environment = os.environ | {
+        "DARKKNOWLEDGE_PROFILE": profile,
+        "DARKKNOWLEDGE_RESULTS": str(store.root.resolve()),
+        "QUARTO_PYTHON": sys.executable,
+    }
+    made, failures = [], []
+    for name in sorted(formats, key=lambda f: f != "html"):
+        target = output / DOCUMENT.with_suffix(ENDINGS.get(name, f".{name}"))
+        target.unlink(missing_ok=True)  # never leave a stale edition behind
+        done = subprocess.run(
+            [
+                *(command, "render", str(DOCUMENT), "--to", name, "--no-clean"),
+                *("--output-dir", str(output.relative_to(root))),
+            ],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        log = output / f"quarto-{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(done.stdout + done.stderr)
+        if done.returncode == 0 and target.exists():
+            made.append(target)
+        else:
+            last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            failures.append(
+                f"Quarto could not render {name}: {last[-1] if last else ''} (see {log})"
+            )
+    return made, failures
+
+
+def _notebooks(profile: str, store: Store, output: Path) -> list[Path]:
+    """Export the executed notebooks as HTML without their code."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(exclude_input=True)
+    output.mkdir(parents=True, exist_ok=True)
+    made = []
+    for notebook in sorted((store.root / profile).glob("q*.ipynb")):
+        body, _ = exporter.from_filename(str(notebook))
+        target = output / f"{notebook.stem}.html"
+        target.write_text(body, encoding="utf-8")
+        made.append(target)
+    return made

@@ -1,0 +1,143 @@
+"""Differences with intervals, tests and verdicts. Pure functions of numbers; no torch.
+
+Seeds are paired: a treated run and its baseline share initialisation and data order. Where several
+students share a teacher they are one cluster, and n counts clusters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+LEVEL = 0.95
+SIGNIFICANT = 0.05
+#: Fewer clusters than this are always inconclusive.
+FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean (difference) with its 95 % t interval; p tests mean = 0. NaN where n is too small."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    values: tuple[float, ...] = ()
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over the clusters."""
+        return float(np.std(self.values, ddof=1)) if self.n > 1 else math.nan
+
+
+def mean(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Effect:
+    """Mean of ``values``, averaged within ``clusters`` first, with its t interval and p against 0."""
+    averaged = cluster_means(values, clusters)
+    n = len(averaged)
+    if n == 0:
+        return Effect(0, math.nan, math.nan, math.nan, math.nan)
+    centre = float(np.mean(averaged))
+    if n == 1:
+        return Effect(n, centre, math.nan, math.nan, math.nan, averaged)
+    if np.ptp(averaged) == 0:  # no spread: the t statistic would divide by zero
+        return Effect(n, centre, centre, centre, float(centre == 0), averaged)
+    test = stats.ttest_1samp(averaged, 0)
+    low, high = test.confidence_interval(LEVEL)
+    return Effect(n, centre, float(low), float(high), float(test.pvalue), averaged)
+
+
+def cluster_means(
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None
+) -> tuple[float, ...]:
+    """One mean a cluster, in the order in which the clusters appear."""
+    if clusters is None:
+        return tuple(map(float, values))
+    groups: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        groups.setdefault(cluster, []).append(value)
+    return tuple(float(np.mean(group)) for group in groups.values())
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
+    """mean(a) − mean(b) of independent groups with Welch's interval; n is the smaller group's."""
+    n = min(len(a), len(b))
+    if n == 0:
+        return Effect(0, math.nan, math.nan, math.nan, math.nan)
+    difference = float(np.mean(a) - np.mean(b))
+    if n == 1 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return Effect(n, difference, math.nan, math.nan, math.nan)
+    test = stats.ttest_ind(a, b, equal_var=False)
+    low, high = test.confidence_interval(LEVEL)
+    return Effect(n, difference, float(low), float(high), float(test.pvalue))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm-adjusted p-values; NaN stays NaN and does not count."""
+    known = [i for i, p in enumerate(p_values) if not math.isnan(p)]
+    adjusted = [math.nan] * len(p_values)
+    if known:
+        values = multipletests([p_values[i] for i in known], method="holm")[1]
+        for i, value in zip(known, values, strict=True):
+            adjusted[i] = float(value)
+    return adjusted
+
+
+def within(effect: Effect, delta: float) -> bool:
+    """Whether two one-sided t tests at 5 % place the mean within ±``delta`` (equivalence).
+
+    Only for means and paired differences; False for Welch's, which keep no single values.
+    """
+    if effect.n < FEWEST or not effect.values:
+        return False
+    if effect.sd == 0:
+        return abs(effect.mean) < delta
+    values = np.asarray(effect.values)
+    above = stats.ttest_1samp(values, -delta, alternative="greater").pvalue
+    below = stats.ttest_1samp(values, delta, alternative="less").pvalue
+    return bool(max(above, below) < SIGNIFICANT)
+
+
+def verdict(effect: Effect, p_adjusted: float, delta: float) -> str:
+    """better, worse, alike, inconclusive, or better/worse though within δ; for errors, where a
+    negative effect is an improvement. δ is in the unit of the effect."""
+    if effect.n < FEWEST:
+        return "inconclusive"
+    equivalent = within(effect, delta)
+    if p_adjusted < SIGNIFICANT:
+        direction = "better" if effect.mean < 0 else "worse"
+        return f"{direction}, though within δ" if equivalent else direction
+    return "alike" if equivalent else "inconclusive"
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Images on which only the one or only the other of two nets is right; exact two-sided p."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: str, second: str, truth: str) -> McNemar:
+    """McNemar's exact test on two strings of predicted classes of the same images."""
+    pairs = [(a == t, b == t) for a, b, t in zip(first, second, truth, strict=True)]
+    first_only = sum(a and not b for a, b in pairs)
+    second_only = sum(b and not a for a, b in pairs)
+    test = exact_mcnemar([[0, first_only], [second_only, 0]], exact=True)
+    return McNemar(first_only, second_only, min(1.0, float(test.pvalue)))
+
+
+def wilson(errors: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of an error count out of ``n``, in errors."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(errors, n, 1 - LEVEL, method="wilson")
+    return float(low * n), float(high * n)

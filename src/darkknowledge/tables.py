@@ -1,0 +1,180 @@
+"""Tidy frames → the report's tables, as Markdown (it suits HTML, PDF and notebooks alike)."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from darkknowledge import statistics as st
+from darkknowledge.answers import ARM_NAMES, HARD, TEACHER, errors_of, first_record
+from darkknowledge.claims import Arm, Claim, runs_of
+from darkknowledge.wording import measured, number, p_value, seconds, signed
+
+
+def markdown(frame: pd.DataFrame, align: str = "") -> str:
+    """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
+    align = align or "l" + "r" * (frame.shape[1] - 1)
+    names = {"l": "left", "r": "right", "c": "center"}
+    return frame.to_markdown(index=False, colalign=[names[a] for a in align], disable_numparse=True)
+
+
+def _of_planned(rows: pd.DataFrame) -> str:
+    done = int(rows["test_errors"].notna().sum())
+    return f"{done}" if done == len(rows) else f"{done} of {len(rows)}"
+
+
+def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> pd.DataFrame:
+    """Q1: one row a quantity, one column a net."""
+    columns = {}
+    for arm in (TEACHER, HARD):
+        rows = runs_of(frame, arm)
+        record = first_record(frame, arm)
+        cost = record["cost"] if record else {}
+        cells = {
+            "parameters": number(cost.get("parameters", math.nan), 0),
+            "FLOPs an image": number(cost.get("flops", math.nan), 0),
+            "weights, fp32 (MB)": number(cost.get("bytes_fp32", math.nan) / 1e6, 2),
+            "file, fp16 (MB)": number(cost.get("bytes_fp16", math.nan) / 1e6, 2),
+            "training time (mean)": seconds(rows["seconds"].mean()),
+            "epochs": str(rows["epochs"].iloc[0]),
+        }
+        if latency is not None:
+            for _, row in latency[latency["arm"] == arm.name].sort_values("batch").iterrows():
+                images = "1 image" if row["batch"] == 1 else f"{row['batch']} images"
+                cells[f"latency, {images} (median, IQR)"] = (
+                    f"{seconds(row['median'])} ({seconds(row['iqr'])})"
+                )
+        cells["test errors (95 % interval)"] = measured(errors_of(frame, arm))
+        cells["test accuracy"] = f"{number(100 * rows['test_accuracy'].mean(), 2)} %"
+        cells["runs"] = _of_planned(rows)
+        columns[f"{ARM_NAMES[arm.name]}, {rows['model'].iloc[0]}"] = cells
+    return pd.DataFrame(columns).rename_axis("").reset_index()
+
+
+def q2(frame: pd.DataFrame) -> pd.DataFrame:
+    """Q2: one row an arm; the difference is to true labels under the same protocol, seed by seed."""
+    rows = []
+    for (protocol, arm), runs in frame.groupby(["protocol", "arm"], sort=False):
+        who = Arm(arm, protocol)
+        claim = _against_hard(frame, who)
+        first = runs.iloc[0]
+        rows.append(
+            {
+                "protocol": protocol,
+                "arm": ARM_NAMES.get(arm, arm),
+                "T": f"{first['temperature']:g}" if first["w_soft"] else "",
+                "w_hard": f"{first['w_hard']:g}",
+                "w_soft": f"{first['w_soft']:g}",
+                "runs": _of_planned(runs),
+                "test errors": measured(errors_of(frame, who)),
+                "to true labels": signed(claim.mean) if claim and claim.n else "",
+                "NLL": number(runs["nll"].mean(), 4),
+                "ECE (%)": number(100 * runs["ece"].mean(), 2),
+                "agreement (%)": _percent(runs["teacher_agreement"].mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _percent(value: float) -> str:
+    return "" if math.isnan(value) else number(100 * value, 2)
+
+
+def _against_hard(frame: pd.DataFrame, arm: Arm) -> st.Effect | None:
+    from darkknowledge.claims import pairs
+
+    if arm.name in ("hard", "teacher"):
+        return None
+    both = pairs(frame, arm, Arm("hard", arm.protocol)).dropna(
+        subset=["test_errors_a", "test_errors_b"]
+    )
+    difference = both["test_errors_a"] - both["test_errors_b"]
+    return st.mean(difference.tolist(), both["cluster"].tolist())
+
+
+def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
+    """One row a claim, with what a sceptic needs."""
+    return pd.DataFrame(
+        [
+            {
+                "claim": f"{ARM_NAMES.get(c.subject.name, c.subject.name)} against "
+                f"{ARM_NAMES.get(c.reference.name, c.reference.name)}"
+                + ("" if c.subject.protocol == "hinton" else f" ({c.subject.protocol})")
+                + (", gain without less gain with jitter" if "gain" in c.id else ""),
+                "difference in errors": measured(c.effect),
+                "n": f"{c.effect.n} of {c.planned}" if c.effect.n < c.planned else f"{c.planned}",
+                "adjusted p": p_value(c.p_adjusted).removeprefix("p ").removeprefix("= "),
+                "verdict": f"**{c.verdict}**",
+            }
+            for c in claims.values()
+        ]
+    )
+
+
+def mcnemar(frame: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    """McNemar's test for each pair of runs of a claim; never pooled."""
+    seeds = runs_of(frame, claim.subject).dropna(subset=["test_errors"])["seed"]
+    return pd.DataFrame(
+        [
+            {
+                "seed": str(seed),
+                "only distilled right": str(test.only_first),
+                "only true labels right": str(test.only_second),
+                "p": f"{test.p:.3f}" if test.p >= 0.001 else "< 0.001",
+            }
+            for seed, test in zip(seeds, claim.mcnemar)
+        ]
+    )
+
+
+def tuning(frame: pd.DataFrame) -> pd.DataFrame:
+    """The search: validation errors of every candidate for both arms."""
+    rows = []
+    students = frame[frame["role"] != "teacher"]
+    for candidate, runs in students.groupby("pair", sort=False):
+        cells = {"candidate": candidate}
+        for arm in ("hard", "kd"):
+            cells[f"validation errors, {ARM_NAMES[arm]}"] = number(
+                runs.loc[runs["arm"] == arm, "validation_errors"].mean(), 0
+            )
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def provenance(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Where the records stem from: data, machines, versions, seeds, hours."""
+    everything = pd.concat(frames.values(), ignore_index=True)
+    everything = everything[everything["record"].notna()].drop_duplicates("run_id")
+    records = list(everything["record"])
+
+    def values(find) -> str:
+        return ", ".join(sorted({str(find(r)) for r in records})) or "—"
+
+    total = sum(r["provenance"]["training_seconds"] for r in records)
+    facts = {
+        "data": values(lambda r: r["provenance"]["data"]),
+        "fingerprint (SHA-256)": values(lambda r: r["spec"]["data"]["fingerprint"][:16] + "…"),
+        "training, validation, test images": values(
+            lambda r: " / ".join(
+                number(n, 0)
+                for n in (r["provenance"]["training_images"], r["validation"]["n"], r["test"]["n"])
+            )
+        ),
+        "records": str(len(records)),
+        "teachers' seeds": _seeds(everything, teachers=True),
+        "students' seeds": _seeds(everything, teachers=False),
+        "device": values(lambda r: r["provenance"]["device_name"]),
+        "precision": values(lambda r: r["spec"]["precision"]),
+        "threads a run": values(lambda r: r["provenance"]["threads"]),
+        "Python": values(lambda r: r["provenance"]["versions"]["python"]),
+        "PyTorch": values(lambda r: r["provenance"]["versions"]["torch"]),
+        "torchvision": values(lambda r: r["provenance"]["versions"]["torchvision"]),
+        "training time, all runs": seconds(total),
+    }
+    return pd.DataFrame({"": facts.keys(), "this report": facts.values()})
+
+
+def _seeds(frame: pd.DataFrame, teachers: bool) -> str:
+    rows = frame[(frame["role"] == "teacher") == teachers]
+    return ", ".join(map(str, sorted(rows["seed"].unique()))) or "—"

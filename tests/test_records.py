@@ -1,0 +1,274 @@
+"""A record is there whole or not at all, and what is not whole is named and never used."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from filelock import Timeout
+
+from darkknowledge import records
+from darkknowledge.records import HEADLINE, RecordError, Store
+
+ID = "0123456789abcdef"
+
+
+@pytest.fixture
+def record() -> dict:
+    test = dict(errors=7, accuracy=0.93, nll=0.25, ece=0.01, teacher_agreement=None)
+    return {
+        "run_id": ID,
+        "spec": {"seed": 3, "data": {"omit": [3, 7]}},
+        "history": {"epoch": [1, 2], "loss_hard": [0.5, 0.25]},
+        "validation": {"errors": 4},
+        "test": test,
+        "predictions": "0123",
+        "weights_sha256": "ab",
+        "provenance": {"training_seconds": 1.5, "commit": ""},
+    }
+
+
+@pytest.fixture
+def stored(store: Store, record: dict) -> Store:
+    store.write("mnist", record)
+    return store
+
+
+def files(store: Store) -> list[str]:
+    return sorted(p.name for p in store.root.rglob("*") if p.is_file())
+
+
+def test_a_record_is_read_as_it_was_written(stored, record):
+    found = stored.read("mnist", ID)
+    assert {k: v for k, v in found.items() if k in record} == record
+    assert files(stored) == [f"{ID}.json"]
+
+
+def test_a_record_that_is_not_there_is_none_without_a_word(store, caplog):
+    assert store.read("mnist", ID) is None
+    assert not caplog.records
+
+
+def test_writing_does_not_alter_what_is_written(store, record):
+    before = copy.deepcopy(record)
+    store.write("mnist", record)
+    assert record == before
+
+
+def test_a_record_is_flushed_to_the_disk_before_it_gets_its_name(store, record, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda f: (calls.append("flush"), fsync(f)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("rename"), replace(a, b)))
+    store.write("mnist", record)
+    assert calls[:2] == ["flush", "rename"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_while_writing_leaves_no_file_and_the_old_record_whole(
+    store, record, monkeypatch, step, error
+):
+    def fail(*args):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(type(error)):
+            store.write("mnist", record)
+        assert files(store) == []
+    store.write("mnist", record)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(type(error)):
+            store.write("mnist", record | {"predictions": "9999"})
+    assert files(store) == [f"{ID}.json"]
+    assert store.read("mnist", ID)["predictions"] == "0123"
+
+
+def leaves(value, path=()) -> list[tuple]:
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [leaf for k, v in items for leaf in leaves(v, (*path, k))]
+    return [path]
+
+
+def test_the_checksum_covers_every_value_of_a_record(stored, caplog):
+    path = stored.record_path("mnist", ID)
+    whole = json.loads(path.read_text())
+    places = leaves(whole)
+    assert ("history", "loss_hard", 1) in places and ("format",) in places
+    for *way, last in places:
+        body = copy.deepcopy(whole)
+        inner = body
+        for key in way:
+            inner = inner[key]
+        inner[last] = "altered"
+        path.write_text(json.dumps(body))
+        assert stored.read("mnist", ID) is None, (*way, last)
+
+
+def test_a_value_added_to_a_record_or_taken_from_it_is_noticed(stored, caplog):
+    path = stored.record_path("mnist", ID)
+    whole = json.loads(path.read_text())
+    for body in (whole | {"more": 1}, {k: v for k, v in whole.items() if k != "predictions"}):
+        path.write_text(json.dumps(body))
+        assert stored.read("mnist", ID) is None
+
+
+def test_a_single_flipped_bit_anywhere_in_the_file_is_noticed(stored, caplog):
+    path = stored.record_path("mnist", ID)
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(
+            content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+        )
+        assert stored.read("mnist", ID) is None, position
+    path.write_bytes(content)
+    assert stored.read("mnist", ID) is not None
+
+
+BROKEN = {
+    "empty": lambda text: "",
+    "truncated": lambda text: text[: len(text) // 2],
+    "no JSON": lambda text: "<html>",
+    "no object": lambda text: "[1, 2]",
+    "a number": lambda text: "3",
+    "no checksum": lambda text: '{"run_id": "0123456789abcdef", "format": 1}',
+    "no text": lambda text: b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_record_is_named_in_a_warning_and_can_be_set_aside(stored, caplog, how):
+    path = stored.record_path("mnist", ID)
+    content = BROKEN[how](path.read_text())
+    content = content if isinstance(content, bytes) else content.encode()
+    path.write_bytes(content)
+    assert stored.read("mnist", ID) is None
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert str(path) in caplog.text
+    stored.set_aside("mnist", ID)
+    assert files(stored) == [f"{ID}.json.broken"]
+    assert path.with_name(f"{ID}.json.broken").read_bytes() == content  # kept, for whoever asks
+
+
+def test_a_record_under_the_name_of_another_run_is_refused(stored, caplog):
+    other = "f" * 16
+    stored.record_path("mnist", ID).rename(stored.record_path("mnist", other))
+    assert stored.read("mnist", other) is None
+    assert other in caplog.text
+
+
+def test_a_record_of_another_format_is_refused(stored, monkeypatch, caplog):
+    monkeypatch.setattr(records, "FORMAT", records.FORMAT + 1)
+    assert stored.read("mnist", ID) is None
+    assert ID in caplog.text
+
+
+def test_a_whole_record_is_not_set_aside(stored):
+    stored.set_aside("mnist", ID)
+    assert files(stored) == [f"{ID}.json"]
+
+
+def test_headline_numbers_are_those_of_the_record(record):
+    found = records.headline(record)
+    assert found["test_errors"] == 7 and found["test_accuracy"] == 0.93
+    assert (found["validation_errors"], found["seconds"]) == (4, 1.5)
+    assert math.isnan(found["teacher_agreement"])
+    assert set(found) == set(HEADLINE)
+    assert all(math.isnan(v) for v in records.headline(None).values())
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two rows of a question: one run that is stored, one that is not."""
+    row = dict.fromkeys(records.TEXT_COLUMNS, "")
+    row |= dict(question="q4", dataset="mnist", omitted="3", temperature=20.0)
+    rows = [row | dict(run_id=ID, test_errors=7), row | dict(run_id="12345678901234e5")]
+    return pd.DataFrame(rows)
+
+
+def test_a_table_takes_its_numbers_from_the_records_and_not_from_the_file(stored, table):
+    stored.write_table("paper", "q4", table)
+    path = stored.table_path("paper", "q4")
+    path.write_text(path.read_text().replace(",7", ",1"))
+    assert "7" not in path.read_text().replace(ID, "").replace("12345678901234e5", "")
+    found = stored.read_table("paper", "q4")
+    assert found["test_errors"][0] == 7 and found["nll"][0] == 0.25
+    assert found["record"][0]["predictions"] == "0123"
+
+
+def test_a_run_without_a_record_keeps_its_row_without_numbers(stored, table):
+    stored.write_table("paper", "q4", table)
+    found = stored.read_table("paper", "q4")
+    assert len(found) == 2 and found["record"][1] is None
+    assert found.loc[1, list(HEADLINE)].isna().all()
+
+
+def test_text_in_a_table_stays_text(stored, table):
+    """An id such as 12345678901234e5 is no number, and an empty cell is no NaN."""
+    stored.write_table("paper", "q4", table)
+    found = stored.read_table("paper", "q4")
+    assert found["run_id"].tolist() == [ID, "12345678901234e5"]
+    assert found["omitted"].tolist() == ["3", "3"]
+    assert found["pair"].tolist() == ["", ""]
+    assert found["temperature"].tolist() == [20.0, 20.0]
+
+
+def test_a_table_that_is_not_there_is_none(store):
+    assert store.read_table("paper", "q9") is None
+
+
+def test_weights_match_only_if_they_are_the_very_bytes_of_the_record(store, record):
+    path = store.weights_path(ID)
+    assert not store.weights_match(record)
+    records.atomic_write(path, b"weights")
+    record["weights_sha256"] = records.file_sha256(path)
+    assert store.weights_match(record)
+    path.write_bytes(b"weightz")
+    assert not store.weights_match(record)
+
+
+def test_the_labels_of_a_data_set_are_kept_once_and_asked_for_by_name(store):
+    with pytest.raises(RecordError, match=r"mnist/test_labels\.txt"):
+        store.labels("mnist")
+    store.keep_labels("mnist", "0123")
+    assert store.labels("mnist") == "0123"
+
+
+def test_a_results_folder_that_cannot_be_written_is_named_before_anything_is_trained(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RecordError, match=r"file/results .* --results"):
+        Store(tmp_path / "file" / "results").prepare()
+    fine = Store(tmp_path / "new" / "results")
+    fine.prepare()
+    assert fine.root.is_dir() and files(fine) == []
+
+
+def test_a_lock_keeps_others_out_and_dies_with_its_holder(store):
+    """kill -9 in the middle of a run must not block it for ever."""
+    code = (
+        "import sys, time; from darkknowledge.records import Store\n"
+        f"with Store(sys.argv[1]).lock({ID!r}): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(store.root)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(Timeout), store.lock(ID).acquire(timeout=0.1):
+                pass
+            with store.lock("f" * 16).acquire(timeout=0.1):  # other runs are not held up
+                pass
+        finally:
+            holder.send_signal(signal.SIGKILL)
+    lock = store.lock(ID)
+    with lock.acquire(timeout=5):
+        assert lock.is_locked

@@ -1,0 +1,364 @@
+"""The training loop: reproducible, paired between the modes, and honest about its teacher."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import small_run, synthetic_data, synthetic_split
+from darkknowledge import models, training
+from darkknowledge.data import Split, scaled
+from darkknowledge.losses import LOSSES
+from darkknowledge.run import network
+from darkknowledge.spec import MODES, TEACHER_MODES, LossSpec, ModelSpec
+from darkknowledge.training import NonFiniteLoss, fit
+
+SHAPE = (1, 8, 8)
+VALIDATION = synthetic_split(50, 4)
+
+
+def net(seed=0, hidden=(16,), dropout=0.0) -> nn.Module:
+    return models.build(ModelSpec("mlp", hidden, dropout, dropout), SHAPE, 10, seed)
+
+
+def confident(seed=7, dropout=0.0) -> nn.Module:
+    """An untrained teacher with large logits: its opinions differ from image to image."""
+    teacher = net(seed, dropout=dropout)
+    with torch.no_grad():
+        for p in teacher.parameters():
+            p.mul_(4)
+    return teacher
+
+
+def loss_of(mode="hard", temperature=4.0, alpha=0.9) -> LossSpec:
+    return LossSpec() if mode == "hard" else LossSpec.mix(mode, temperature, alpha)
+
+
+def train(model, split, loss=None, teacher=None, seed=0, precision="fp32", name="run", **recipe):
+    return fit(
+        model,
+        split,
+        VALIDATION,
+        small_run(**recipe).recipe,
+        loss or LossSpec(),
+        seed=seed,
+        precision=precision,
+        teacher=teacher,
+        name=name,
+    )
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+
+
+class Spy(nn.Module):
+    """Passes through, and remembers what a net was given and in which state it was."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.seen, self.states = inner, [], []
+
+    def forward(self, x):
+        output = self.inner(x)
+        self.states.append((self.training, output.requires_grad))
+        self.seen.append((self.training, x.detach().clone()))
+        return output
+
+    def batches(self, training: bool) -> list[torch.Tensor]:
+        return [x for mode, x in self.seen if mode == training]
+
+
+def losses(history) -> list[tuple[float, float, float]]:
+    return [(e.loss_hard, e.loss_soft, e.validation_accuracy) for e in history]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_same_seed_gives_the_same_losses_and_weights_to_the_bit(tiny_split, precision):
+    def run(seed):
+        model = net(seed, dropout=0.3)
+        found = train(model, tiny_split, loss_of("shuffled_teacher"), confident(), seed,
+                      precision, augmentation="jitter")  # fmt: skip
+        return losses(found), weights(model)
+
+    (history, trained), (again, retrained) = run(1), run(1)
+    assert history == again and torch.equal(trained, retrained)
+    other, others = run(2)
+    assert history != other and not torch.equal(trained, others)
+
+
+def test_a_mode_does_not_change_the_initial_weights():
+    teacher = small_run(seed=100)
+    runs = [
+        small_run(loss=loss_of(m), teacher=teacher if m in TEACHER_MODES else None) for m in MODES
+    ]
+    start = [weights(network(r, SHAPE)) for r in runs]
+    assert len({r.run_id for r in runs}) == len(MODES)
+    assert all(torch.equal(w, start[0]) for w in start)
+    assert not torch.equal(weights(network(small_run(seed=1), SHAPE)), start[0])
+
+
+@pytest.mark.parametrize("augmentation", ["none", "jitter"])
+def test_every_mode_of_one_seed_sees_the_same_batches_in_the_same_order(tiny_split, augmentation):
+    seen = {}
+    for mode in LOSSES:
+        student = Spy(net())
+        teacher = confident() if mode in TEACHER_MODES else None
+        train(student, tiny_split, loss_of(mode), teacher, augmentation=augmentation)
+        seen[mode] = torch.stack(student.batches(training=True))
+    assert all(torch.equal(x, seen["hard"]) for x in seen.values())
+    assert not torch.equal(*seen["hard"].chunk(2))  # the second epoch is shuffled anew
+
+
+def test_a_seed_has_one_stream_a_purpose_and_no_two_are_alike():
+    seeds = {training.stream_seed(s, stream) for s in range(50) for stream in training.STREAMS}
+    assert len(seeds) == 50 * len(training.STREAMS)
+
+
+def test_an_epoch_shows_each_image_once_and_leaves_out_the_incomplete_batch(tiny_split):
+    student = Spy(net())
+    train(student, tiny_split, epochs=1, batch_size=32)
+    batches = student.batches(training=True)
+    assert [len(b) for b in batches] == [32] * 6  # of 200 images
+    shown = {bytes(x.numpy()) for x in torch.cat(batches)}
+    known = {bytes(x.numpy()) for x in scaled(tiny_split.images)}
+    assert len(shown) == 192 and shown < known
+
+
+def test_a_batch_larger_than_the_data_is_the_whole_data(tiny_split):
+    student = Spy(net())
+    train(student, tiny_split, epochs=1, batch_size=1000)
+    assert [len(b) for b in student.batches(training=True)] == [200]
+
+
+@pytest.mark.parametrize("augmentation", ["none", "jitter"])
+def test_a_teacher_teaches_in_eval_mode_without_gradient_and_stays_as_it_was(
+    tiny_split, augmentation
+):
+    inner = confident(dropout=0.5).train()
+    teacher, before = Spy(inner), weights(inner)
+    train(net(), tiny_split, loss_of("kd"), teacher, augmentation=augmentation)
+    assert set(teacher.states) == {(False, False)}
+    assert torch.equal(weights(inner), before)
+    assert all(p.grad is None for p in inner.parameters())
+
+
+def test_an_augmented_teacher_sees_the_very_pixels_that_its_student_sees(tiny_split):
+    student, teacher = Spy(net()), Spy(confident())
+    train(student, tiny_split, loss_of("kd"), teacher, augmentation="jitter")
+    pairs = zip(student.batches(training=True), teacher.batches(training=False), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_logits_of_a_teacher_are_computed_once_where_the_inputs_do_not_change(tiny_split):
+    teacher = Spy(confident())
+    train(net(), tiny_split, loss_of("kd"), teacher, epochs=3)
+    assert sum(len(x) for _, x in teacher.seen) == len(tiny_split)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "jitter"])
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(tiny_split, augmentation):
+    """Unless each image meets its own logits, in every batch of every epoch, it would have."""
+
+    def soft(mode):
+        found = train(
+            confident(), tiny_split, loss_of(mode, 2, 1), confident(), lr=1e-6,
+            augmentation=augmentation,
+        )  # fmt: skip
+        return [e.loss_soft for e in found]
+
+    assert max(soft("kd")) < 1e-5
+    assert min(soft("shuffled_teacher")) > 0.1
+
+
+def test_the_losses_of_an_epoch_are_those_of_the_definition(tiny_split):
+    """With a learning rate of next to nothing, the epoch's mean is that of the first weights."""
+    student, teacher = net(), confident()
+    images = scaled(tiny_split.images)
+    with torch.no_grad():
+        z_s, z_t = (m(images).double().numpy() for m in (student, teacher))
+    found = train(student, tiny_split, loss_of("kd", 2), teacher, lr=1e-12, epochs=1, batch_size=50)
+
+    def log_softmax(z):
+        return z - np.log(np.exp(z).sum(1, keepdims=True))
+
+    hard = -log_softmax(z_s)[np.arange(200), tiny_split.labels.numpy()].mean()
+    log_p, log_q = log_softmax(z_t / 2), log_softmax(z_s / 2)
+    soft = 4 * (np.exp(log_p) * (log_p - log_q)).sum(1).mean()
+    assert found[0].loss_hard == pytest.approx(hard, rel=1e-5)
+    assert found[0].loss_soft == pytest.approx(soft, rel=1e-5)
+
+
+def test_distilling_with_alpha_0_trains_like_hard_labels_to_the_bit(tiny_split):
+    hard, kd = net(), net()
+    train(hard, tiny_split)
+    train(kd, tiny_split, loss_of("kd", alpha=0), confident())
+    assert torch.equal(weights(hard), weights(kd))
+
+
+def test_distilling_with_alpha_1_does_not_look_at_the_labels(tiny_split):
+    honest, deceived = net(), net()
+    liar = Split(tiny_split.images, 9 - tiny_split.labels)
+    train(honest, tiny_split, loss_of("kd", alpha=1), confident())
+    train(deceived, liar, loss_of("kd", alpha=1), confident())
+    assert torch.equal(weights(honest), weights(deceived))
+
+
+def test_the_gradient_is_that_of_both_weighted_parts(tiny_split):
+    """Twice the weights at half the learning rate is the same SGD step."""
+    once, twice = net(), net()
+    recipe = dict(epochs=1, batch_size=200, schedule="constant")
+    train(once, tiny_split, LossSpec("kd", 3, 0.2, 0.7), confident(), lr=0.2, **recipe)
+    train(twice, tiny_split, LossSpec("kd", 3, 0.4, 1.4), confident(), lr=0.1, **recipe)
+    torch.testing.assert_close(weights(once), weights(twice))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_run_and_epoch(tiny_split):
+    with pytest.raises(NonFiniteLoss, match=r"my run .* epoch \d"):
+        train(net(), tiny_split, name="my run", lr=1e20, schedule="constant")
+
+
+def test_weights_that_the_last_step_made_infinite_stop_the_run_too(tiny_split):
+    """One step an epoch: the loss of the only batch is still that of the healthy weights."""
+    with pytest.raises(NonFiniteLoss):
+        train(net(), tiny_split, lr=1e38, schedule="constant", epochs=1, batch_size=200)
+
+
+def test_max_norm_bounds_the_weights_into_hidden_units_and_leaves_the_last_layer(tiny_split):
+    model = net(hidden=(16, 16))
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    with torch.no_grad():
+        for layer in linear:
+            layer.weight.mul_(10)
+    train(model, tiny_split, max_norm=0.5, lr=0.01)
+    norms = [layer.weight.norm(dim=1) for layer in linear]
+    assert all(n.max() <= 0.5 + 1e-5 for n in norms[:-1])
+    assert norms[-1].min() > 0.5
+
+
+def test_max_norm_touches_only_the_units_that_exceed_it():
+    model = net()
+    first = model.layers[1].weight
+    with torch.no_grad():
+        first[3] *= 100
+    before = first.detach().clone()
+    training.clip_norms(model, 10.0)
+    others = [i for i in range(16) if i != 3]
+    assert torch.equal(first[others], before[others])
+    torch.testing.assert_close(first[3], before[3] * 10 / before[3].norm())
+
+
+def test_epochs_0_leaves_a_net_at_its_initialisation(tiny_split):
+    model, untouched = net(), net()
+    assert train(model, tiny_split, epochs=0) == []
+    assert torch.equal(weights(model), weights(untouched))
+
+
+def test_training_and_building_leave_the_global_random_state_alone(tiny_split):
+    before = torch.get_rng_state()
+    teacher = confident(dropout=0.5)
+    train(net(dropout=0.5), tiny_split, loss_of("shuffled_teacher"), teacher, augmentation="jitter")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_training_does_not_depend_on_the_global_random_state(tiny_split):
+    found = []
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = net(dropout=0.5)
+            train(model, tiny_split)
+        found.append(weights(model))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(("where", "index"), [("input", 0), ("hidden", 1)])
+def test_dropout_gives_0_or_x_over_1_minus_p_in_training_and_x_in_eval(where, index):
+    model = models.MLP(100, (100,), 100, **{f"dropout_{where}": 0.2})
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    with torch.no_grad():
+        for layer in linear:
+            layer.weight.copy_(torch.eye(100))
+            layer.bias.zero_()
+    x = torch.rand(50, 100, generator=torch.Generator().manual_seed(0)) + 0.5
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        dropped = model.train()(x)
+    off = dropped == 0
+    torch.testing.assert_close(dropped[~off], (x / 0.8)[~off])
+    assert 0.15 < off.float().mean() < 0.25  # sd 0.006
+    torch.testing.assert_close(model.eval()(x), x)
+    assert sum(isinstance(m, nn.Dropout) for m in model.modules()) == 1
+
+
+def test_the_history_has_one_row_an_epoch_and_ends_with_the_net_that_is_returned(tiny_split):
+    """The last epoch counts, not the best one."""
+    model, told = net(), []
+    found = fit(
+        model, tiny_split, VALIDATION, small_run(epochs=5).recipe, LossSpec(),
+        seed=0, precision="fp32", on_epoch=told.append,
+    )  # fmt: skip
+    assert [e.epoch for e in found] == [1, 2, 3, 4, 5] and told == found
+    right = training.logits(model, VALIDATION.images, "fp32").argmax(1) == VALIDATION.labels
+    assert found[-1].validation_accuracy == pytest.approx(right.float().mean())
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_logits_are_those_of_eval_mode_in_any_batching_and_the_mode_is_restored(tiny_split, mode):
+    model = net(dropout=0.5).train(mode)
+    found = training.logits(model, tiny_split.images, "fp32", batch=7)
+    assert model.training is mode and found.dtype == torch.float32 and not found.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(found, model.eval()(scaled(tiny_split.images)))
+
+
+def test_bf16_rounds_the_products_and_keeps_the_weights_in_fp32(tiny_split):
+    model = net()
+    exact, rounded = (training.logits(model, tiny_split.images, p) for p in ("fp32", "bf16"))
+    assert not torch.equal(exact, rounded) and rounded.dtype == torch.float32
+    torch.testing.assert_close(exact, rounded, atol=0.05, rtol=0.05)
+    train(model, tiny_split, precision="bf16")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize(
+    ("schedule", "first", "last"),
+    [("one_cycle", 0.04, 0), ("cosine", 1, 0), ("constant", 1, 1)],
+)
+def test_the_learning_rate_follows_its_schedule(optimiser, schedule, first, last):
+    """One-cycle starts at 1/25 of its peak."""
+    recipe = small_run(optimiser=optimiser, schedule=schedule, lr=0.5).recipe
+    optim = training.optimiser(net(), recipe)
+    rate, used = training.schedule(optim, recipe, 100), []
+    for _ in range(100):
+        used.append(optim.param_groups[0]["lr"] / 0.5)
+        optim.step()
+        rate.step()
+    assert used[0] == pytest.approx(first)
+    assert used[-1] == pytest.approx(last, abs=0.002)
+    assert max(used) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_a_net_learns_a_problem_that_can_be_learned(optimiser):
+    split = synthetic_split(400, 1)
+    history = train(net(), split, optimiser=optimiser, lr=dict(sgd=0.2, adamw=0.01)[optimiser],
+                    epochs=10)  # fmt: skip
+    assert history[-1].validation_accuracy > 0.95
+    assert history[-1].loss_hard < history[0].loss_hard / 2
+
+
+def test_a_student_learns_from_soft_labels_alone():
+    split = synthetic_split(400, 1)
+    teacher, student = net(1), net(2)
+    train(teacher, split, lr=0.2, epochs=10)
+    history = train(student, split, loss_of("kd", 4, 1), teacher, lr=0.2, epochs=10)
+    assert history[-1].validation_accuracy > 0.95
+
+
+def test_the_synthetic_data_of_these_tests_are_the_same_everywhere():
+    assert synthetic_data() == synthetic_data()
+    assert torch.equal(synthetic_split(50, 4).images, VALIDATION.images)
