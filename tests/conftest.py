@@ -54,7 +54,7 @@ def synthetic_data(**changes) -> DataSpec:
 def small_run(**changes) -> RunSpec:
     """A run of a moment; ``changes`` are fields of RunSpec or of its recipe."""
     recipe_fields = {f.name for f in dataclasses.fields(Recipe)}
-    recipe = dict(optimiser="sgd", lr=0.1, epochs=2, batch_size=32)
+    recipe = dict(optimiser="sgd", lr=0.1, epochs=2, batch_size=64)
     recipe |= {k: v for k, v in changes.items() if k in recipe_fields}
     values = dict(data=synthetic_data(), model=ModelSpec("mlp", (16,)), seed=0, precision="fp32")
     values |= {k: v for k, v in changes.items() if k not in recipe_fields}

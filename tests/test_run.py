@@ -86,6 +86,17 @@ def test_a_students_record_names_the_very_weights_that_taught_it(store):
     assert execute(BASELINE, store)["teacher_weights_sha256"] is None
 
 
+def test_a_student_is_not_lost_when_its_teachers_weights_vanish_while_it_trains(store):
+    """Its record names the weights that it was taught by, not those that lie there at the end."""
+
+    def vanish(spec, epoch):
+        if spec == STUDENT:
+            store.weights_path(TEACHER.run_id).unlink(missing_ok=True)
+
+    record = execute(STUDENT, store, on_epoch=vanish)
+    assert record["teacher_weights_sha256"] == run.stored(TEACHER, store)["weights_sha256"]
+
+
 def test_the_numbers_of_a_record_are_those_of_the_stored_weights(store):
     record = execute(STUDENT, store)
     dataset = data.load(STUDENT.data)

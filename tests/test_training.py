@@ -117,6 +117,22 @@ def test_a_seed_has_one_stream_a_purpose_and_no_two_are_alike():
     assert len(seeds) == 50 * len(training.STREAMS)
 
 
+def test_order_augmentation_and_chance_are_drawn_from_a_stream_each(tiny_split, monkeypatch):
+    opened, generator = [], training.generator
+    monkeypatch.setattr(
+        training, "generator", lambda seed, s: (opened.append((seed, s)), generator(seed, s))[1]
+    )
+    train(net(), tiny_split, seed=5)
+    assert sorted(opened) == [(5, "augmentation"), (5, "loss"), (5, "order")]
+
+
+def test_a_net_that_arrives_in_eval_mode_is_trained_with_its_dropout(tiny_split):
+    awake, asleep = net(dropout=0.5).train(), net(dropout=0.5).eval()
+    for model in (awake, asleep):
+        train(model, tiny_split)
+    assert torch.equal(weights(awake), weights(asleep))
+
+
 def test_an_epoch_shows_each_image_once_and_leaves_out_the_incomplete_batch(tiny_split):
     student = Spy(net())
     train(student, tiny_split, epochs=1, batch_size=32)
@@ -342,11 +358,10 @@ def test_the_learning_rate_follows_its_schedule(optimiser, schedule, first, last
     assert max(used) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_a_net_learns_a_problem_that_can_be_learned(optimiser):
+@pytest.mark.parametrize(("optimiser", "lr"), [("sgd", 0.5), ("adamw", 0.05)])
+def test_a_net_learns_a_problem_that_can_be_learned(optimiser, lr):
     split = synthetic_split(400, 1)
-    history = train(net(), split, optimiser=optimiser, lr=dict(sgd=0.2, adamw=0.01)[optimiser],
-                    epochs=10)  # fmt: skip
+    history = train(net(), split, optimiser=optimiser, lr=lr, epochs=5, batch_size=50)
     assert history[-1].validation_accuracy > 0.95
     assert history[-1].loss_hard < history[0].loss_hard / 2
 
@@ -354,8 +369,9 @@ def test_a_net_learns_a_problem_that_can_be_learned(optimiser):
 def test_a_student_learns_from_soft_labels_alone():
     split = synthetic_split(400, 1)
     teacher, student = net(1), net(2)
-    train(teacher, split, lr=0.2, epochs=10)
-    history = train(student, split, loss_of("kd", 4, 1), teacher, lr=0.2, epochs=10)
+    train(teacher, split, lr=0.5, epochs=5, batch_size=50)
+    loss = loss_of("kd", temperature=2, alpha=1)
+    history = train(student, split, loss, teacher, lr=0.3, epochs=6, batch_size=50)
     assert history[-1].validation_accuracy > 0.95
 
 

@@ -270,12 +270,23 @@ def _soft_sentence(frame: pd.DataFrame, claims: dict[str, Claim], labels: str) -
             "" if not against_hard.planned else "training on soft labels only is not measured yet."
         )
     return (
-        f"On soft labels only the net makes {number(errors_of(frame, SOFT).mean)} errors, "
-        f"**{against_hard.verdict}** than true labels {against_hard.evidence}"
-        if against_hard.holds or against_hard.verdict.startswith("worse")
-        else f"On soft labels only the net makes {number(errors_of(frame, SOFT).mean)} errors; against "
-        f"true labels this is **{against_hard.verdict}** {against_hard.evidence}"
-    ) + f"; against the mixture of both it is **{against_kd.verdict}** {against_kd.evidence}."
+        f"On soft labels only the net makes {number(errors_of(frame, SOFT).mean)} errors: "
+        f"{_compared('true labels', against_hard)}, and "
+        f"{_compared('the mixture of both', against_kd)}."
+    )
+
+
+def _compared(reference: str, claim: Claim) -> str:
+    """``it is better than …``, or that nothing can be said, with the evidence."""
+    if not claim.measured:
+        return f"against {reference} it is not measured"
+    verdict = claim.verdict.split(",")[0]
+    words = {
+        "better": f"it is **{claim.verdict}** than {reference}",
+        "worse": f"it is **{claim.verdict}** than {reference}",
+        "alike": f"it and {reference} are **alike**",
+    }
+    return f"{words.get(verdict, f'the comparison with {reference} is **{verdict}**')} {claim.evidence}"
 
 
 def _teacher_sentence(frame: pd.DataFrame, claim: Claim) -> str:
@@ -284,9 +295,8 @@ def _teacher_sentence(frame: pd.DataFrame, claim: Claim) -> str:
     teacher = errors_of(frame, TEACHER)
     agreement = 100 * _mean(runs_of(frame, KD), "teacher_agreement")
     return (
-        f"Its teachers make {number(teacher.mean)}; against its own teacher the student is "
-        f"**{claim.verdict}** {claim.evidence}, and it predicts the teacher's class on "
-        f"{number(agreement, 2)} % of the test images."
+        f"Its teachers make {number(teacher.mean)}; {_compared('its own teacher', claim)}, and it "
+        f"predicts the teacher's class on {number(agreement, 2)} % of the test images."
     )
 
 
@@ -386,7 +396,11 @@ def _q2_open(claims: dict[str, Claim]) -> str:
         and c.reference.protocol == "hinton"
         and c.id.startswith("q2.kd_vs_")
     ]
-    text = "One temperature and two weights are compared here; the temperature is Q3's subject."
+    text = (
+        "One temperature and few weights are compared here. The controls share the main arm's large "
+        "weight, at which soft labels without knowledge do harm; a smaller one is tested for label "
+        "smoothing only."
+    )
     if undecided:
         text += f" Undecided at this number of seeds: distillation against {joined(undecided)}."
     return text

@@ -38,7 +38,7 @@ class Claim:
     unit: str
     images: int
     delta: float
-    seeds: int = 0
+    seeds: tuple[int, ...] = ()
     p_adjusted: float = math.nan
     mcnemar: tuple[st.McNemar, ...] = ()
     runs: tuple[str, ...] = ()
@@ -66,8 +66,8 @@ class Claim:
         if not self.measured:
             return ""
         count = share(self.effect.n, self.planned, self.unit)
-        if self.seeds > self.effect.n:
-            count += f", {self.seeds} pairs of runs"
+        if len(self.seeds) > self.effect.n:
+            count += f", {len(self.seeds)} pairs of runs"
         return (
             f"({signed(self.effect.mean)} errors of {number(self.images, 0)}, 95 % interval "
             f"{interval(self.effect)}, n = {count}, adjusted {p_value(self.p_adjusted)})"
@@ -100,7 +100,7 @@ def paired(id: str, frame: pd.DataFrame, subject: Arm, reference: Arm, labels: s
     difference = done["test_errors_a"] - done["test_errors_b"]
     tests = tuple(
         st.mcnemar(a["predictions"], b["predictions"], labels)
-        for a, b in zip(done["record_a"], done["record_b"])
+        for a, b in zip(done["record_a"], done["record_b"], strict=True)
     )
     return Claim(
         id=id,
@@ -111,7 +111,7 @@ def paired(id: str, frame: pd.DataFrame, subject: Arm, reference: Arm, labels: s
         unit=unit,
         images=len(labels),
         delta=_delta(frame, len(labels)),
-        seeds=len(done),
+        seeds=tuple(done["seed"]),
         mcnemar=tests,
         runs=(*done["run_id_a"], *done["run_id_b"]),
     )
@@ -138,10 +138,10 @@ def to_teacher(id: str, frame: pd.DataFrame, subject: Arm, labels: str) -> Claim
         unit="teacher",
         images=len(labels),
         delta=_delta(frame, len(labels)),
-        seeds=len(done),
+        seeds=tuple(done["seed"]),
         mcnemar=tuple(
             st.mcnemar(a["predictions"], b["predictions"], labels)
-            for a, b in zip(done["record_a"], done["record_b"])
+            for a, b in zip(done["record_a"], done["record_b"], strict=True)
         ),
         runs=(*done["run_id_a"], *done["run_id_b"]),
     )
@@ -192,7 +192,7 @@ def shrinkage(
         unit="teacher",
         images=len(labels),
         delta=_delta(frame, len(labels)),
-        seeds=len(done),
+        seeds=tuple(done["seed"]),
         runs=tuple(r for c in done.columns if c.startswith("run_id") for r in done[c]),
     )
 

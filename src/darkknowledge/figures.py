@@ -64,7 +64,7 @@ def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> Figure:
         panels.append(("latency of one image (ms, median)", single.to_dict()))
     figure, axes = plt.subplots(1, len(panels), squeeze=False, sharey=True)
     images = next((r["test"]["n"] for r in frame["record"] if r), 1)
-    for axis, (label, cost) in zip(axes[0], panels):
+    for axis, (label, cost) in zip(axes[0], panels, strict=True):
         for arm in (TEACHER, HARD):
             effect = errors_of(frame, arm)
             if not effect.n or arm.name not in cost:
@@ -133,7 +133,8 @@ def q2(frame: pd.DataFrame) -> Figure:
         height_ratios=counts,
     )
     titles = {"hinton": "students without jitter", "jitter": "jitter for everybody"}
-    for axis, (protocol, rows) in zip(axes[:, 0], protocols):
+    limit = _readable_limit(frame)
+    for axis, (protocol, rows) in zip(axes[:, 0], protocols, strict=True):
         arms = list(rows["arm"].unique())
         for height, name in enumerate(reversed(arms)):
             arm = Arm(name, protocol)
@@ -141,10 +142,14 @@ def q2(frame: pd.DataFrame) -> Figure:
             if not effect.n:
                 continue
             colour, marker = LOOK.get(name, OTHER)
+            if effect.mean > limit:
+                axis.text(
+                    limit, height, f"{effect.mean:.0f} →", ha="right", va="center", color=colour
+                )
+                continue
             single = runs_of(frame, arm)["test_errors"].dropna()
-            axis.scatter(
-                single, [height] * len(single), s=10, color=colour, alpha=0.35, linewidths=0
-            )
+            heights = [height] * len(single)
+            axis.scatter(single, heights, s=10, color=colour, alpha=0.35, linewidths=0)
             axis.errorbar(
                 effect.mean,
                 height,
@@ -163,7 +168,16 @@ def q2(frame: pd.DataFrame) -> Figure:
         if not math.isnan(hard.low):
             axis.axvspan(hard.low, hard.high, color=LOOK["hard"][0], alpha=0.12, linewidth=0)
     axes[-1, 0].set_xlabel("test errors")
+    axes[-1, 0].set_xlim(0, limit * 1.02)
     return figure
+
+
+def _readable_limit(frame: pd.DataFrame) -> float:
+    """The end of the errors' axis: arms with more than thrice the errors of true labels would
+    squeeze all others together; they are written at the edge instead."""
+    means = frame.groupby(["protocol", "arm"])["test_errors"].max().dropna()
+    hard = frame.loc[frame["arm"] == "hard", "test_errors"].max()
+    return 1.08 * float(means[~(means > 3 * hard)].max())
 
 
 def q2_curves(frame: pd.DataFrame) -> Figure:
@@ -196,7 +210,8 @@ def q2_curves(frame: pd.DataFrame) -> Figure:
     late = [curves for axis, curves in drawn if axis is axes[0]]
     if late:  # the first epochs would flatten everything that matters
         low, high = min(c.min() for c in late), max(c.max() for c in late)
-        axes[0].set_ylim(low - 0.1 * (high - low), high + 0.15 * (high - low))
+        margin = max(high - low, 0.1)
+        axes[0].set_ylim(low - 0.1 * margin, high + 0.15 * margin)
     axes[1].set_ylabel("cross-entropy with true labels,\ntraining (nats, log scale)")
     axes[1].set_yscale("log")
     for axis in axes:
@@ -213,7 +228,7 @@ def kinds_of_distillation() -> Figure:
         "reversed": ("small net", 0.42, "cumbersome net", 0.72),
         "self": ("net", 0.56, "same net, new start", 0.56),
     }
-    for axis, (kind, (teacher, high, student, low)) in zip(axes, sizes.items()):
+    for axis, (kind, (teacher, high, student, low)) in zip(axes, sizes.items(), strict=True):
         axis.set_axis_off()
         axis.set_xlim(0, 1)
         axis.set_ylim(-0.22, 1.02)

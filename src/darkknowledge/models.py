@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = (inputs, *hidden, classes)
         layers: list[nn.Module] = [nn.Flatten()]
-        for i, (a, b) in enumerate(zip(widths, widths[1:])):
+        for i, (a, b) in enumerate(itertools.pairwise(widths)):
             rate = dropout_hidden if i else dropout_input
             if rate:
                 layers.append(nn.Dropout(rate))

@@ -102,7 +102,7 @@ class Paper:
             "q1": ("q1", lambda f: tables.markdown(tables.q1(f, self.latency))),
             "q2": (
                 "q2",
-                lambda f: tables.markdown(tables.q2(f), "ll" + "r" * 9),
+                lambda f: tables.markdown(tables.q2(f), "l" + "r" * 8),
             ),
             "q2-claims": (
                 "q2",
@@ -111,7 +111,7 @@ class Paper:
             "q2-mcnemar": (
                 "q2",
                 lambda f: tables.markdown(
-                    tables.mcnemar(f, self.answers["q2"].claims["q2.kd_vs_hard"]), "rrrr"
+                    tables.mcnemar(self.answers["q2"].claims["q2.kd_vs_hard"]), "rrrr"
                 ),
             ),
             "tuning": ("tuning", lambda f: tables.markdown(tables.tuning(f))),

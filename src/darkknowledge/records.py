@@ -163,7 +163,7 @@ class Store:
     def with_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """``frame`` (with the columns ``dataset`` and ``run_id``) with the headline numbers and the
         whole record of each run in the column ``record`` (None where there is none)."""
-        records = [self.read(d, r) for d, r in zip(frame["dataset"], frame["run_id"])]
+        records = [self.read(d, r) for d, r in zip(frame["dataset"], frame["run_id"], strict=True)]
         numbers = pd.DataFrame([headline(r) for r in records], columns=list(HEADLINE))
         frame = frame.drop(columns=[*HEADLINE, "record"], errors="ignore").reset_index(drop=True)
         return pd.concat([frame, numbers], axis=1).assign(record=records)

@@ -223,6 +223,10 @@ class LossSpec:
         return cls(mode, temperature, round(1 - alpha, 12), alpha)
 
 
+#: Cross-entropy with the true labels only.
+TRUE_LABELS = LossSpec()
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One training, whole. Its ``run_id`` names its record and its weights."""
@@ -231,7 +235,7 @@ class RunSpec:
     model: ModelSpec
     recipe: Recipe
     seed: int
-    loss: LossSpec = LossSpec()
+    loss: LossSpec = TRUE_LABELS
     teacher: RunSpec | None = None
     precision: str = "bf16"
     device: str = "cpu"

@@ -17,7 +17,7 @@ import pandas as pd
 from darkknowledge import params as p
 from darkknowledge import run
 from darkknowledge.records import LATENCY_TABLE, Store, atomic_write
-from darkknowledge.spec import LossSpec, ModelSpec, Recipe, RunSpec
+from darkknowledge.spec import TRUE_LABELS, LossSpec, ModelSpec, Recipe, RunSpec
 
 ROLES = ("teacher", "baseline", "student", "control")
 
@@ -74,7 +74,7 @@ class Bench:
         hidden: tuple[int, ...],
         recipe: str,
         seed: int,
-        loss: LossSpec = LossSpec(),
+        loss: LossSpec = TRUE_LABELS,
         teacher: RunSpec | None = None,
         **changes: object,
     ) -> RunSpec:
@@ -131,7 +131,7 @@ def q2(params: p.Q2) -> list[Planned]:
     t, alpha = params.temperature, params.alpha
     grid = [Planned("q2", *rest) for rest in _roles(q1(params))]
 
-    def add(role, arm, protocol, seeds, recipe, loss=LossSpec(), teach=None, **changes):
+    def add(role, arm, protocol, seeds, recipe, loss=TRUE_LABELS, teach=None, **changes):
         for seed in seeds:
             teacher = teach(seed) if teach else None
             made = bench.spec(params.student_hidden, recipe, seed, loss, teacher, **changes)

@@ -12,6 +12,10 @@ from darkknowledge.claims import Arm, Claim, runs_of
 from darkknowledge.wording import measured, number, p_value, seconds, signed
 
 
+#: How arms of another protocol than Hinton's are marked.
+PROTOCOL_PREFIX = {"jitter": "jitter for all: "}
+
+
 def markdown(frame: pd.DataFrame, align: str = "") -> str:
     """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
     align = align or "l" + "r" * (frame.shape[1] - 1)
@@ -61,11 +65,9 @@ def q2(frame: pd.DataFrame) -> pd.DataFrame:
         first = runs.iloc[0]
         rows.append(
             {
-                "protocol": protocol,
-                "arm": ARM_NAMES.get(arm, arm),
+                "arm": PROTOCOL_PREFIX.get(protocol, "") + ARM_NAMES.get(arm, arm),
                 "T": f"{first['temperature']:g}" if first["w_soft"] else "",
-                "w_hard": f"{first['w_hard']:g}",
-                "w_soft": f"{first['w_soft']:g}",
+                "weights hard, soft": f"{first['w_hard']:g}, {first['w_soft']:g}",
                 "runs": _of_planned(runs),
                 "test errors": measured(errors_of(frame, who)),
                 "to true labels": signed(claim.mean) if claim and claim.n else "",
@@ -112,9 +114,8 @@ def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
     )
 
 
-def mcnemar(frame: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+def mcnemar(claim: Claim) -> pd.DataFrame:
     """McNemar's test for each pair of runs of a claim; never pooled."""
-    seeds = runs_of(frame, claim.subject).dropna(subset=["test_errors"])["seed"]
     return pd.DataFrame(
         [
             {
@@ -123,7 +124,7 @@ def mcnemar(frame: pd.DataFrame, claim: Claim) -> pd.DataFrame:
                 "only true labels right": str(test.only_second),
                 "p": f"{test.p:.3f}" if test.p >= 0.001 else "< 0.001",
             }
-            for seed, test in zip(seeds, claim.mcnemar)
+            for seed, test in zip(claim.seeds, claim.mcnemar, strict=True)
         ]
     )
 

@@ -108,7 +108,6 @@ def complete(
     deadline = time.monotonic() + 60 * minutes
     outcome = Outcome()
     waiting: list[RunSpec] = []
-    teachers = {spec.teacher.run_id for spec in specs if spec.teacher}
     for spec in specs:
         record = run.stored(spec, store)
         if record:
@@ -124,7 +123,7 @@ def complete(
     lost = [
         spec
         for spec in outcome.stored
-        if spec.run_id in needed & teachers and not store.weights_match(run.stored(spec, store))
+        if spec.run_id in needed and not store.weights_match(run.stored(spec, store))
     ]
     waiting = lost + waiting
     throughput = Throughput(store, outcome.stored)
@@ -135,73 +134,60 @@ def complete(
         total=sum(max(1, spec.recipe.epochs) for spec in waiting),
         unit="epoch",
         disable=not progress,
-        mininterval=2,
+        mininterval=2 if sys.stderr.isatty() else 20,  # a notebook or a log keeps every line
         file=sys.stderr,
         dynamic_ncols=True,
     )
     running: dict[Future, RunSpec] = {}
-    undone = {spec.run_id for spec in waiting}
     pool = ProcessPoolExecutor(jobs, context, _begin, (messages,))
     try:
         with bar:
             while waiting or running:
-                _submit(
-                    waiting,
-                    running,
-                    undone,
-                    outcome,
-                    pool,
-                    jobs,
-                    store,
-                    data_root,
-                    deadline,
-                    throughput,
-                )
+                while len(running) < jobs and (spec := _next(waiting, running)):
+                    waiting.remove(spec)
+                    if _outlasts(deadline, throughput.seconds(spec)):
+                        outcome.no_time += [spec, *_take_students(spec, waiting)]
+                    else:
+                        running[pool.submit(_work, spec, store.root, data_root)] = spec
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
                     spec = running.pop(future)
                     try:
                         throughput.note(spec, future.result())
                         outcome.trained.append(spec)
-                        undone.discard(spec.run_id)
                     except BrokenProcessPool:
                         raise
                     except Exception as error:  # one run's failure must not cost the others
-                        outcome.failed[spec.run_id] = f"{spec.label}: {error}"
                         log.error("%s: %s", spec.label, error)
+                        outcome.failed[spec.run_id] = f"{spec.label}: {error}"
+                        for student in _take_students(spec, waiting):
+                            outcome.failed[student.run_id] = f"{student.label}: no teacher."
                 bar.update(_drain(messages))
                 finished = len(outcome.trained) + len(outcome.failed)
-                bar.set_postfix_str(
-                    f"{finished}/{finished + len(running) + len(waiting)} runs", False
-                )
+                total = finished + len(running) + len(waiting)
+                bar.set_postfix_str(f"{finished}/{total} runs", refresh=False)
     finally:
         _end(pool)
     return outcome
 
 
-def _submit(waiting, running, undone, outcome, pool, jobs, store, data_root, deadline, throughput):
-    """Start what may start now: a place is free, the teacher is there, and time is left."""
-    for spec in list(waiting):
-        if len(running) >= jobs:
-            return
-        teacher = spec.teacher.run_id if spec.teacher else None
-        if teacher in outcome.failed:
-            outcome.failed[spec.run_id] = f"{spec.label}: its teacher failed."
-            waiting.remove(spec)
-        elif teacher in undone and not _gone(teacher, outcome):
-            continue  # its teacher is under way
-        else:
-            waiting.remove(spec)
-            estimate = throughput.seconds(spec)
-            late = time.monotonic() + (0 if math.isnan(estimate) else estimate) > deadline
-            if late or _gone(teacher, outcome):
-                outcome.no_time.append(spec)
-            else:
-                running[pool.submit(_work, spec, store.root, data_root)] = spec
+def _next(waiting: list[RunSpec], running: dict[Future, RunSpec]) -> RunSpec | None:
+    """The first run whose teacher is neither waiting nor under way."""
+    undone = {spec.run_id for spec in (*waiting, *running.values())}
+    ready = (s for s in waiting if s.teacher is None or s.teacher.run_id not in undone)
+    return next(ready, None)
 
 
-def _gone(run_id: str | None, outcome: Outcome) -> bool:
-    return any(spec.run_id == run_id for spec in outcome.no_time)
+def _outlasts(deadline: float, estimate: float) -> bool:
+    """Whether a run that starts now is expected to end too late; one never measured may start."""
+    return time.monotonic() + (0 if math.isnan(estimate) else estimate) > deadline
+
+
+def _take_students(teacher: RunSpec, waiting: list[RunSpec]) -> list[RunSpec]:
+    """Remove from ``waiting``, and return, the runs that would learn from ``teacher``."""
+    taken = [s for s in waiting if s.teacher and s.teacher.run_id == teacher.run_id]
+    waiting[:] = [s for s in waiting if s not in taken]
+    return taken
 
 
 _messages: Any = None

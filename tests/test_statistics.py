@@ -1,0 +1,94 @@
+"""Laws of the statistics: hand-computed values, symmetry, and the rule of the verdicts."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from darkknowledge import statistics as st
+
+
+def test_the_interval_is_the_hand_computed_t_interval():
+    effect = st.mean([1.0, 2.0, 3.0])
+    half = 4.302653 * 1 / math.sqrt(3)  # t of 0.975 with two degrees of freedom; sd is 1
+    assert effect.mean == pytest.approx(2)
+    assert (effect.low, effect.high) == pytest.approx((2 - half, 2 + half), abs=1e-5)
+
+
+def test_students_of_one_teacher_are_one_cluster():
+    effect = st.mean([1, 3, 10, 12], ["a", "a", "b", "b"])
+    assert effect.n == 2
+    assert effect.values == (2.0, 11.0)
+
+
+def test_clusters_of_one_change_nothing():
+    values = [4.0, 8.0, 1.0]
+    assert st.mean(values, [0, 1, 2]) == st.mean(values)
+
+
+def test_holm_multiplies_the_smallest_p_by_the_number_of_tests_and_never_decreases():
+    assert st.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_holm_leaves_what_was_not_measured_out_of_the_count():
+    adjusted = st.holm([0.01, math.nan, 0.02])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert math.isnan(adjusted[1])
+
+
+def test_mcnemar_counts_the_discordant_images_and_is_exact():
+    truth, first, second = "0000000000", "0000000000", "0000011111"
+    test = st.mcnemar(first, second, truth)
+    assert (test.only_first, test.only_second) == (5, 0)
+    assert test.p == pytest.approx(2 * 0.5**5)
+
+
+def test_mcnemar_of_a_net_with_itself_decides_nothing():
+    assert st.mcnemar("0123", "0123", "0000").p == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([-50, -49, -51, -50.5], "better"),
+        ([50, 49, 51, 50.5], "worse"),
+        ([-60, 55, -20, 30], "inconclusive"),
+        ([-50, -50.1], "inconclusive"),  # two clusters never decide
+        ([0.1, -0.2, 0.1, -0.1], "alike"),
+        ([-5.0, -5.1, -4.9, -5.0], "better, though within δ"),
+    ],
+)
+def test_verdicts_follow_the_rule(values, expected):
+    effect = st.mean(values)
+    assert st.verdict(effect, effect.p, delta=10) == expected
+
+
+def test_a_larger_adjusted_p_takes_a_verdict_back():
+    effect = st.mean([-50, -30, -70, -45])
+    assert st.verdict(effect, 0.01, 10) == "better"
+    assert st.verdict(effect, 0.2, 10) == "inconclusive"
+
+
+@given(some.lists(some.integers(-100, 100), min_size=3, max_size=12))
+def test_swapping_the_sides_mirrors_the_effect(values):
+    one, other = st.mean(values), st.mean([-v for v in values])
+    assert other.mean == pytest.approx(-one.mean)
+    assert (other.low, other.high) == pytest.approx((-one.high, -one.low))
+    assert other.p == pytest.approx(one.p)
+
+
+def test_welch_agrees_with_its_formula():
+    a, b = np.array([1.0, 2, 3, 4]), np.array([10.0, 12, 17])
+    effect = st.welch(a, b)
+    standard_error = math.sqrt(a.var(ddof=1) / 4 + b.var(ddof=1) / 3)
+    assert effect.mean == pytest.approx(a.mean() - b.mean())
+    centre = (effect.low + effect.high) / 2
+    assert centre == pytest.approx(effect.mean)
+    assert effect.high - effect.mean > 1.96 * standard_error
+
+
+def test_wilson_gives_the_published_interval_of_67_errors():
+    low, high = st.wilson(67, 10_000)
+    assert (round(low), round(high)) == (53, 85)

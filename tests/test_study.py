@@ -1,0 +1,104 @@
+"""Grids: pairing, teachers, controls at the main arm's settings, order."""
+
+import pytest
+
+from darkknowledge import params, study
+from darkknowledge.records import Store
+
+PROFILES = ["quick", "paper"]
+
+
+def by_arm(profile: str) -> dict[tuple[str, str], dict[int, study.Planned]]:
+    grid = study.grid("q2", params.read(profile, "q2"))
+    arms: dict = {}
+    for plan in grid:
+        arms.setdefault((plan.protocol, plan.arm), {})[plan.spec.seed] = plan
+    return arms
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_student_and_its_baseline_differ_only_in_loss_teacher_and_tuned_recipe(profile):
+    arms = by_arm(profile)
+    for protocol in ("hinton", "jitter"):
+        for seed, student in arms[protocol, "kd"].items():
+            baseline = arms[protocol, "hard"][seed].spec
+            assert student.spec.data == baseline.data
+            assert student.spec.model == baseline.model
+            assert student.spec.recipe.augmentation == baseline.recipe.augmentation
+            assert student.spec.recipe.epochs == baseline.recipe.epochs
+            assert (student.spec.device, student.spec.precision) == (
+                baseline.device,
+                baseline.precision,
+            )
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_student_s_learns_from_teacher_s_modulo_their_number(profile):
+    teachers = params.read(profile, "q2").teacher_seeds
+    for seed, plan in by_arm(profile)["hinton", "kd"].items():
+        assert plan.spec.teacher.seed == teachers[seed % len(teachers)]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_controls_share_the_main_arms_weights_and_temperature(profile):
+    arms = by_arm(profile)
+    main = arms["hinton", "kd"][0].spec
+    for mode in params.read(profile, "q2").controls:
+        for plan in arms["hinton", mode].values():
+            loss = plan.spec.loss
+            assert (loss.w_hard, loss.w_soft) == (main.loss.w_hard, main.loss.w_soft)
+            assert loss.temperature == (1 if mode == "label_smoothing" else main.loss.temperature)
+            assert plan.spec.recipe == main.recipe
+
+
+def test_the_untrained_teacher_is_the_trained_one_at_its_start():
+    arms = by_arm("quick")
+    for seed, plan in arms["hinton", "untrained_teacher"].items():
+        trained = arms["hinton", "kd"][seed].spec.teacher
+        assert plan.spec.teacher.recipe.epochs == 0
+        assert (plan.spec.teacher.seed, plan.spec.teacher.model) == (trained.seed, trained.model)
+
+
+def test_students_see_no_jitter_in_hintons_protocol_and_their_teachers_do():
+    arms = by_arm("paper")
+    assert {p.spec.recipe.augmentation for p in arms["hinton", "kd"].values()} == {"none"}
+    assert {p.spec.teacher.recipe.augmentation for p in arms["hinton", "kd"].values()} == {"jitter"}
+
+
+def test_q2_contains_the_very_runs_of_q1():
+    runs = {
+        q: {plan.spec.run_id for plan in study.grid(q, params.read("paper", q))}
+        for q in ("q1", "q2")
+    }
+    assert runs["q1"] <= runs["q2"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_order_has_each_run_once_teachers_first_and_one_seed_of_everything_early(profile):
+    grid = study.grid("q2", params.read(profile, "q2"))
+    order = study.ordered(grid)
+    ids = [spec.run_id for spec in order]
+    assert len(ids) == len(set(ids))
+    assert {plan.spec.run_id for plan in grid} <= set(ids)
+    for place, spec in enumerate(order):
+        if spec.teacher:
+            assert ids.index(spec.teacher.run_id) < place
+    arms = {(p.protocol, p.arm): p.spec.run_id for p in reversed(grid)}  # the first of each arm
+    assert max(ids.index(first) for first in arms.values()) < 2 * len(arms)
+
+
+def test_planned_runs_without_a_record_keep_their_row(store: Store):
+    frame = study.table("q1", params.read("quick", "q1"), store)
+    assert frame["test_errors"].isna().all()
+    assert len(frame) == 6
+
+
+def test_each_arm_of_the_paper_takes_its_best_candidate_on_validation():
+    """Only where the search is complete; what was searched is then what is used."""
+    frame = Store(params.project_root() / "results").read_table("paper", "tuning")
+    if frame is None or frame["validation_errors"].isna().any():
+        pytest.skip("The search for the students' recipe is not complete.")
+    chosen = params.read("paper", "q2")
+    for arm, recipe in (("hard", chosen.student_recipe), ("kd", chosen.student_recipe_kd)):
+        runs = frame[frame["arm"] == arm].set_index("pair")["validation_errors"]
+        assert runs[recipe] == runs.min()
