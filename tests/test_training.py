@@ -239,7 +239,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_run_and_epoch(tiny_sp
 def test_weights_that_the_last_step_made_infinite_stop_the_run_too(tiny_split):
     """One step an epoch: the loss of the only batch is still that of the healthy weights."""
     with pytest.raises(NonFiniteLoss):
-        train(net(), tiny_split, lr=1e38, schedule="constant", epochs=1, batch_size=200)
+        train(net(), tiny_split, lr=1e42, schedule="constant", epochs=1, batch_size=200)
 
 
 def test_max_norm_bounds_the_weights_into_hidden_units_and_leaves_the_last_layer(tiny_split):

@@ -92,6 +92,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.jobs < 0:
         raise SpecError(f"--jobs is {arguments.jobs}, but must be at least 0.")
     chosen, store = _chosen(arguments), _store(arguments)
+    store.prepare()
     specs = study.ordered(plan for q, params in chosen.items() for plan in study.grid(q, params))
     data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
     try:

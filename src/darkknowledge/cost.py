@@ -45,7 +45,7 @@ def latency(model: nn.Module, images: Tensor, threads: int, seconds: float) -> d
     """
     from torch.utils.benchmark import Timer  # slow to import, and only needed here
 
-    model.eval()
+    model.eval()  # as every net that is used rather than trained
     timer = Timer("model(images)", globals={"model": model, "images": images}, num_threads=threads)
     timing = timer.blocked_autorange(min_run_time=seconds)
     repeats = timing.number_per_run * len(timing.raw_times)

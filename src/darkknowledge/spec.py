@@ -58,10 +58,12 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         hint = " (in YAML write 1.0e-3, not 1e-3)" if isinstance(value, str) else ""
         raise SpecError(f"{name} is {value!r}, but must be a number{hint}.")
-    if not math.isfinite(value) or not low <= value <= high:
-        bounds = f"between {low:g} and {high:g}" if math.isfinite(high) else f"at least {low:g}"
-        raise SpecError(f"{name} is {value!r}, but must be finite and {bounds}.")
-    return float(value)
+    if abs(value) < 1e300 and low <= value <= high:  # False for NaN
+        return float(value)
+    bounds = f" and at least {low:g}" if math.isfinite(low) else ""
+    bounds = f" and between {low:g} and {high:g}" if math.isfinite(high) else bounds
+    shown = repr(value) if len(repr(value)) < 40 else "out of range"
+    raise SpecError(f"{name} is {shown}, but must be finite{bounds}.")
 
 
 def integer(name: str, value: Any, low: int = 0) -> int:

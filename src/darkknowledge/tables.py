@@ -11,7 +11,6 @@ from darkknowledge.answers import ARM_NAMES, HARD, TEACHER, errors_of, first_rec
 from darkknowledge.claims import Arm, Claim, runs_of
 from darkknowledge.wording import measured, number, p_value, seconds, signed
 
-
 #: How arms of another protocol than Hinton's are marked.
 PROTOCOL_PREFIX = {"jitter": "jitter for all: "}
 
@@ -169,8 +168,8 @@ def provenance(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
         "precision": values(lambda r: r["spec"]["precision"]),
         "threads a run": values(lambda r: r["provenance"]["threads"]),
         "Python": values(lambda r: r["provenance"]["versions"]["python"]),
-        "PyTorch": values(lambda r: r["provenance"]["versions"]["torch"]),
-        "torchvision": values(lambda r: r["provenance"]["versions"]["torchvision"]),
+        "PyTorch": values(lambda r: r["provenance"]["versions"]["torch"].split("+")[0]),
+        "torchvision": values(lambda r: r["provenance"]["versions"]["torchvision"].split("+")[0]),
         "training time, all runs": seconds(total),
     }
     return pd.DataFrame({"": facts.keys(), "this report": facts.values()})

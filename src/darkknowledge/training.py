@@ -177,4 +177,6 @@ def fit(
             row = Epoch(epoch, hard, soft, 1 - wrong / len(validation), time.perf_counter() - began)
             history.append(row)
             on_epoch(row)
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):  # by the very last step
+        raise NonFiniteLoss(f"The weights of {name} are not finite after epoch {epoch}.")
     return history

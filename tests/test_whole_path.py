@@ -1,0 +1,198 @@
+"""The path as a newcomer takes it: notebooks through Papermill, records, a rendered report."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import small_project
+from small_project import REPOSITORY, call, command, record_times
+
+QUARTO = shutil.which("quarto")
+needs_quarto = pytest.mark.skipif(QUARTO is None, reason="The command quarto is not on PATH.")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A small project after ``darkknowledge run quick``."""
+    folder = small_project.make(tmp_path_factory.mktemp("with space") / "project")
+    done = call(folder, "run", "quick")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def answer_of(notebook: Path) -> str:
+    """The text that an executed notebook ends with."""
+    cell = json.loads(notebook.read_text())["cells"][-1]
+    return "".join(cell["outputs"][0]["data"]["text/markdown"])
+
+
+def test_the_notebooks_train_every_run_and_end_with_an_answer(project):
+    for question, name in (("q1", "q1_cumbersome_vs_small"), ("q2", "q2_normal_distillation")):
+        frame = pd.read_csv(project / "results" / "quick" / f"{question}.csv")
+        assert frame["test_errors"].notna().all()
+        executed = project / "results" / "quick" / f"{name}.ipynb"
+        assert "**Found.**" in answer_of(executed)
+        assert "Not measured" not in answer_of(executed)
+
+
+def test_the_tables_repeat_the_records_numbers(project):
+    frame = pd.read_csv(project / "results" / "quick" / "q2.csv")
+    for _, row in frame.iterrows():
+        path = project / "results" / "runs" / row["dataset"] / f"{row['run_id']}.json"
+        record = json.loads(path.read_text())
+        assert row["test_errors"] == record["test"]["errors"]
+        assert row["nll"] == record["test"]["nll"]
+        assert len(record["predictions"]) == record["test"]["n"] == 1000
+
+
+def test_a_second_run_trains_nothing(project):
+    before = record_times(project)
+    done = call(project, "train", "quick")
+    assert done.returncode == 0
+    assert "0 runs trained, 39 were stored already" in done.stdout
+    assert record_times(project) == before
+
+
+def test_another_temperature_trains_only_what_is_missing_and_the_answer_speaks_of_it(project):
+    before = record_times(project)
+    done = command(
+        project,
+        *("papermill", "report/notebooks/q2_normal_distillation.ipynb", "out.ipynb"),
+        *("-k", "python3", "-f", "params/quick/q2.yaml", "--no-progress-bar"),
+        *("-y", "{profile: my-temp, temperature: 3, controls: [], control_seeds: []}"),
+    )
+    assert done.returncode == 0, done.stderr
+    after = record_times(project)
+    assert {k: after[k] for k in before} == before
+    # KD at T = 3 for both weights and under both protocols, three seeds each.
+    assert len(after) - len(before) == 9
+    assert "T = 3" in answer_of(project / "out.ipynb")
+    assert (project / "results" / "my-temp" / "q2.csv").exists()
+
+
+def test_changed_parameters_do_not_touch_the_shipped_profiles_table(project):
+    table = project / "results" / "quick" / "q1.csv"
+    before = table.read_bytes()
+    done = command(
+        project,
+        *("papermill", "report/notebooks/q1_cumbersome_vs_small.ipynb", "out.ipynb"),
+        *("-k", "python3", "-f", "params/quick/q1.yaml", "--no-progress-bar"),
+        *("-y", "{seeds: [0, 1]}"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert table.read_bytes() == before
+    assert len(pd.read_csv(project / "results" / "custom" / "q1.csv")) == 5
+
+
+def test_a_misspelt_parameter_stops_the_notebook_before_any_training(project):
+    before = record_times(project)
+    done = command(
+        project,
+        *("papermill", "report/notebooks/q2_normal_distillation.ipynb", "out.ipynb"),
+        *("-k", "python3", "-p", "temprature", "3", "--no-progress-bar"),
+    )
+    assert done.returncode == 1
+    assert "did you mean 'temperature'?" in done.stderr
+    assert record_times(project) == before
+
+
+def test_help_of_a_notebook_explains_each_parameter(project):
+    done = command(
+        project, "papermill", "--help-notebook", "report/notebooks/q2_normal_distillation.ipynb"
+    )
+    assert "T, greater than 0" in done.stdout
+    assert "student_recipe_kd" in done.stdout
+
+
+def test_a_notebook_without_its_parameters_cell_is_refused(tmp_path):
+    folder = small_project.make(tmp_path / "project")
+    path = folder / "report" / "notebooks" / "q1_cumbersome_vs_small.ipynb"
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        cell["metadata"] = {}
+    path.write_text(json.dumps(notebook))
+    done = call(folder, "run", "quick", "q1")
+    assert done.returncode == 1
+    assert "no cell tagged 'parameters'" in done.stderr
+    assert not record_times(folder)
+
+
+def test_without_quarto_the_notebooks_stand_in_for_the_report(project):
+    bare = {"PATH": str(Path(sys.executable).parent), "QUARTO_PATH": ""}
+    done = call(project, "render", "quick", **bare)
+    assert done.returncode == 0
+    assert "Get Quarto" in done.stderr
+    pages = [Path(line) for line in done.stdout.splitlines()]
+    assert [p.name for p in pages] == ["q1_cumbersome_vs_small.html", "q2_normal_distillation.html"]
+    text = pages[1].read_text()
+    assert "Found." in text
+    assert "study.complete(" not in text  # the code stays out
+
+
+@needs_quarto
+def test_the_report_renders_whole_in_all_formats(project):
+    before = record_times(project)
+    done = call(project, "render", "quick")
+    assert done.returncode == 0, done.stderr
+    html, pdf, markdown = (Path(line) for line in done.stdout.splitlines())
+    assert pdf.read_bytes().startswith(b"%PDF")
+    text = markdown.read_text()
+    assert "?@" not in text and "?<" not in text
+    for word in ("Abstract", "Expected.", "Found.", "Table 1", "Figure 1", "References"):
+        assert word in text
+    page = html.read_text()
+    assert page.count("<figure") >= 4
+    assert "quarto-unresolved-ref" not in page
+    assert not re.search(r'(src|href)="https?://[^"]*\.(js|css|woff)', page)
+    assert record_times(project) == before
+    log = "".join(p.read_text() for p in (project / "_output" / "quick").glob("quarto-*.log"))
+    assert "Unable to resolve" not in log
+    assert "Could not fetch" not in log
+
+
+@needs_quarto
+def test_a_bare_quarto_render_shows_the_paper_profile(project):
+    """With the quick runs under the paper profile's name, as any folder of tables will do."""
+    shutil.copytree(project / "results" / "quick", project / "results" / "paper")
+    (project / "_environment").write_text(f"QUARTO_PYTHON={sys.executable}\n")
+    done = command(project, "quarto", "render", "--to", "gfm")
+    assert done.returncode == 0, done.stderr
+    text = (project / "_output" / "paper" / "report" / "index.md").read_text()
+    assert "Profile: paper" in text
+
+
+def prose() -> dict[str, str]:
+    """The report's own words: without code, mathematics, references, headers and comments."""
+    found = {}
+    for path in sorted((REPOSITORY / "report").rglob("*.qmd")):
+        text = re.sub(r"\A---.*?^---$", "", path.read_text(), flags=re.S | re.M)
+        text = re.sub(r"^```\{python\}.*?^```$", "", text, flags=re.S | re.M)
+        text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "", text, flags=re.S)
+        text = re.sub(r"`[^`]*`|\[[^\]]*@[^\]]*\]|@[\w-]+|\{[^}]*\}|\{\{<.*?>\}\}", "", text)
+        found[str(path.relative_to(REPOSITORY))] = text
+    return found
+
+
+def test_no_number_and_no_verdict_is_typed_into_the_reports_prose():
+    """Q1, Q2 … name questions; @sec-statistics names the verdicts once, to define them."""
+    allowed = re.compile(r"\bQ[1-6]\b")
+    verdicts = r"\b(better|worse|alike|inconclusive|significant\w*|outperform\w*)\b"
+    for name, text in prose().items():
+        assert not re.search(r"\d", allowed.sub("", text)), name
+        definition = re.sub(r"## Statistics.*?(?=^# )", "", text, flags=re.S | re.M)
+        questions = re.sub(r"[^.:]*\?", "", definition)  # a question claims nothing
+        found = re.search(verdicts, questions)
+        assert not found, (name, found)
+
+
+def test_figure_captions_and_alt_texts_claim_nothing_either():
+    for path in (REPOSITORY / "report").rglob("*.qmd"):
+        for line in re.findall(r'#\| fig-(?:cap|alt): "(.*)"', path.read_text()):
+            assert not re.search(r"\b(better|worse|alike)\b|\d\.\d", line), line
