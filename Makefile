@@ -21,7 +21,7 @@ _ := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" \
 	&& $(BIN)/python -c '' 2>/dev/null || rm -f $(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test bench lock clean distclean
+.PHONY: help setup report test publish lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,8 +38,12 @@ test: $(STAMP) ## check the style, then run all tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-bench: $(STAMP) ## measure the training loop against the usual way
-	$(BIN)/python -m darkknowledge bench
+publish: $(STAMP) ## render the paper profile and put its PDF and Markdown into report/published
+	$(BIN)/darkknowledge render paper --to typst gfm
+	rm -rf report/published && mkdir -p report/published
+	cp _output/paper/report/index.pdf report/published/dark-knowledge.pdf
+	cp _output/paper/report/index.md report/published/dark-knowledge.md
+	cp -R _output/paper/report/index_files report/published/index_files
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock (UPGRADE=1: to newer versions)
 	@$(find_uv); \

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from darkknowledge import run, workers
 from darkknowledge.records import RecordError, Store
 from darkknowledge.spec import LossSpec, ModelSpec, Recipe, RunSpec
-from small_project import call, make, record_times
+from small_project import REPOSITORY, call, make, record_times
 
 
 def spec(seed: int, **changes) -> RunSpec:
@@ -106,3 +111,24 @@ def test_missing_data_end_in_one_sentence(tmp_path):
     assert done.returncode == 1
     assert "MNIST cannot be had" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_keeps_what_is_finished_says_so_and_the_same_command_goes_on(tmp_path):
+    folder = make(tmp_path / "project")
+    words = [sys.executable, "-m", "darkknowledge", "train", "quick", "q1", "--jobs", "1"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    first = subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not record_times(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "Finished runs are kept; the same command goes on." in said
+    kept = record_times(folder)
+    assert 1 <= len(kept) < 6
+    done = call(folder, "train", "quick", "q1")
+    assert done.returncode == 0, done.stderr
+    after = record_times(folder)
+    assert len(after) == 6
+    assert {name: after[name] for name in kept} == kept

@@ -49,6 +49,10 @@ ARM_NAMES = {
 }
 
 
+#: What Q1 calls its two arms: there they stand for networks, not for ways to train one.
+NETS = {TEACHER: "cumbersome net", HARD: "small net"}
+
+
 @dataclass(frozen=True)
 class Answer:
     """A question's claims and its four paragraphs, in the order in which they are read."""

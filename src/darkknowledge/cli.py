@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--jobs", type=int, default=0, help="runs side by side (default: by device)")
     command("run", _run, "Execute a profile's notebooks through Papermill.")
     render = command("render", _render, "Render a profile's report with Quarto.", questions=False)
-    render.add_argument("--to", nargs="+", default=["html", "typst", "gfm"], help="Quarto formats")
+    render.add_argument("--to", nargs="+", default=["html", "typst"], help="Quarto formats")
     command("status", _status, "Say which runs of a profile are stored and which are missing.")
     return parser
 
@@ -135,6 +135,11 @@ def _run(arguments: argparse.Namespace) -> int:
 def _render(arguments: argparse.Namespace) -> int:
     from darkknowledge import rendering
 
+    if not rendering.has_quarto():
+        for path in rendering.export_notebooks(arguments.profile, _store(arguments)):
+            print(path)
+        print(f"darkknowledge: {rendering.NO_QUARTO}", file=sys.stderr)
+        return 0
     made, failures = rendering.render(arguments.profile, _store(arguments), arguments.to)
     for path in made:
         print(path)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from darkknowledge.answers import ARM_NAMES, HARD, KD, SOFT, TEACHER, errors_of
+from darkknowledge.answers import ARM_NAMES, HARD, KD, NETS, SOFT, TEACHER, errors_of
 from darkknowledge.claims import Arm, runs_of
 
 #: Okabe & Ito 2008: tell apart also without colour vision.
@@ -84,7 +84,7 @@ def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> Figure:
             )
             rows = runs_of(frame, arm).dropna(subset=["test_accuracy"])
             axis.scatter(
-                [cost[arm.name]] * len(rows),
+                [cost[arm.name] + 0.06 * max(cost.values())] * len(rows),
                 100 * rows["test_accuracy"],
                 s=9,
                 color=colour,
@@ -92,7 +92,7 @@ def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> Figure:
                 linewidths=0,
             )
             axis.annotate(
-                ARM_NAMES[arm.name].split(" (")[0] if arm is TEACHER else "small net",
+                NETS[arm],
                 (cost[arm.name], accuracy),
                 xytext=(0, 14),
                 textcoords="offset points",

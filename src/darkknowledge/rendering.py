@@ -26,14 +26,15 @@ def render(profile: str, store: Store, formats: list[str]) -> tuple[list[Path], 
     """Render a profile into ``_output/<profile>/``; returns what was made and what failed.
 
     Formats are rendered one after the other, HTML first, so that the failure of one leaves the
-    others. Nothing is trained. Raises RecordError if the profile has no results.
+    others. Nothing is trained. Raises RecordError if the profile has no results, RuntimeError
+    without Quarto.
     """
     Paper.load(profile, store.root)  # a clear error now rather than inside Quarto
     root = project_root()
     output = root / "_output" / profile
     command = quarto.path()
     if not command:
-        return _notebooks(profile, store, output), [NO_QUARTO]
+        raise RuntimeError(NO_QUARTO)
     environment = os.environ | {
         "DARKKNOWLEDGE_PROFILE": profile,
         "DARKKNOWLEDGE_RESULTS": str(store.root.resolve()),
@@ -66,10 +67,17 @@ def render(profile: str, store: Store, formats: list[str]) -> tuple[list[Path], 
     return made, failures
 
 
-def _notebooks(profile: str, store: Store, output: Path) -> list[Path]:
-    """Export the executed notebooks as HTML without their code."""
+def has_quarto() -> bool:
+    """Whether the quarto command can be found (on PATH, or by QUARTO_PATH)."""
+    return bool(quarto.path())
+
+
+def export_notebooks(profile: str, store: Store) -> list[Path]:
+    """Write a profile's executed notebooks as HTML without their code; what there is to read where
+    there is no Quarto."""
     from nbconvert import HTMLExporter
 
+    output = project_root() / "_output" / profile
     exporter = HTMLExporter(exclude_input=True)
     output.mkdir(parents=True, exist_ok=True)
     made = []

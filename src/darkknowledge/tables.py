@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from darkknowledge import statistics as st
-from darkknowledge.answers import ARM_NAMES, HARD, TEACHER, errors_of, first_record
+from darkknowledge.answers import ARM_NAMES, HARD, NETS, TEACHER, errors_of, first_record
 from darkknowledge.claims import Arm, Claim, runs_of
 from darkknowledge.wording import measured, number, p_value, seconds, signed
 
@@ -51,7 +51,7 @@ def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> pd.DataFrame:
         cells["test errors (95 % interval)"] = measured(errors_of(frame, arm))
         cells["test accuracy"] = f"{number(100 * rows['test_accuracy'].mean(), 2)} %"
         cells["runs"] = _of_planned(rows)
-        columns[f"{ARM_NAMES[arm.name]}, {rows['model'].iloc[0]}"] = cells
+        columns[f"{NETS[arm]}, {rows['model'].iloc[0]}"] = cells
     return pd.DataFrame(columns).rename_axis("").reset_index()
 
 
