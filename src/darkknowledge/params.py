@@ -6,7 +6,6 @@ names. Parameters stay flat (scalars and lists). Imports no torch.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import types
 from dataclasses import dataclass, fields
@@ -262,8 +261,3 @@ def _check_types(params: Q1) -> None:
             s.integer(field.name, value)
         elif not isinstance(value, str):
             raise SpecError(f"{field.name} is {value!r}, but must be a text.")
-
-
-def with_profile(params: Q1, profile: str) -> Q1:
-    """The same parameters under another profile's name."""
-    return dataclasses.replace(params, profile=profile)
