@@ -102,7 +102,7 @@ def test_a_single_seed_decides_nothing(store):
 
 def test_a_control_that_beats_distillation_is_named_so(store):
     paper = paper_with(store, lambda p: 20 if p.arm == "uniform_teacher" else plausible(p))
-    assert re.search(r"\*\*worse\*\* against uniform teacher", paper.answer("q2"))
+    assert re.search(r"\*\*worse\*\* than uniform teacher", paper.answer("q2"))
 
 
 def test_without_students_the_answer_says_not_measured(store):

@@ -48,6 +48,7 @@ ARM_NAMES = {
 }
 
 
+CONTROLS = tuple(ARM_NAMES)[4:]
 #: The published error counts are of MNIST's whole test set.
 PUBLISHED_IMAGES = 10_000
 #: What Q1 calls its two arms: there they stand for networks, not for ways to train one.
@@ -327,28 +328,26 @@ def _calibration_sentence(frame: pd.DataFrame) -> str:
     )
 
 
+def _against_controls(claims: dict[str, Claim]) -> list[Claim]:
+    return [c for c in claims.values() if c.subject == KD and c.reference.name in CONTROLS]
+
+
 def _controls_sentence(claims: dict[str, Claim]) -> str:
-    controls = [
-        c for c in claims.values() if c.reference.name in ARM_NAMES and c.id.startswith("q2.kd_vs_")
-    ]
-    controls = [
-        c
-        for c in controls
-        if c.reference not in (HARD, TEACHER) and c.reference.protocol == "hinton"
-    ]
     groups: dict[str, list[str]] = {}
-    for claim in controls:
+    for claim in _against_controls(claims):
         text = ARM_NAMES[claim.reference.name]
         if claim.measured:
             text += f" ({signed(claim.effect.mean)}, n = {claim.effect.n})"
         groups.setdefault(claim.verdict, []).append(text)
     if not groups:
         return ""
-    parts = [f"**{verdict}** against {joined(names)}" for verdict, names in groups.items()]
+    parts = []
+    for verdict, names in groups.items():
+        than = "than" if verdict.startswith(("better", "worse")) else "against"
+        parts.append(f"**{verdict}** {than} {joined(names)}")
     return (
-        "Against its controls, which have the same net, data order and number of epochs, distillation is "
-        + "; ".join(parts)
-        + " (mean difference in errors in parentheses)."
+        "Beside its controls, which have the same net, data order and number of epochs, distillation is "
+        f"{'; '.join(parts)} (mean difference in errors in parentheses)."
     )
 
 
@@ -398,16 +397,12 @@ def _q2_gap(frame: pd.DataFrame, claims: dict[str, Claim], theirs: dict[str, pd.
 def _q2_open(claims: dict[str, Claim]) -> str:
     undecided = [
         ARM_NAMES[c.reference.name]
-        for c in claims.values()
+        for c in _against_controls(claims)
         if c.verdict == "inconclusive"
-        and c.subject == KD
-        and c.reference.protocol == "hinton"
-        and c.id.startswith("q2.kd_vs_")
     ]
     text = (
-        "One temperature and few weights are compared here. The controls share the main arm's large "
-        "weight, at which soft labels without knowledge do harm; a smaller one is tested for label "
-        "smoothing only."
+        "One temperature and few weights are compared here, and the controls share the main arm's "
+        "large weight; a smaller one is tested for label smoothing only."
     )
     if undecided:
         text += f" Undecided at this number of seeds: distillation against {joined(undecided)}."

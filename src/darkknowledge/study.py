@@ -64,7 +64,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Bench:
+class SpecBuilder:
     """What all runs of one question share; makes specs from recipes' names."""
 
     params: p.Q1
@@ -110,15 +110,15 @@ def _split(recipe: str, hidden: tuple[int, ...]) -> tuple[ModelSpec, Recipe]:
 
 def q1(params: p.Q1) -> list[Planned]:
     """Cumbersome and small net, both on true labels."""
-    bench = Bench(params)
-    teachers = [Planned("q1", "teacher", "teacher", "hinton", t) for t in bench.teachers()]
+    build = SpecBuilder(params)
+    teachers = [Planned("q1", "teacher", "teacher", "hinton", t) for t in build.teachers()]
     small = [
         Planned(
             "q1",
             "baseline",
             "hard",
             "hinton",
-            bench.spec(params.student_hidden, params.student_recipe, seed),
+            build.spec(params.student_hidden, params.student_recipe, seed),
         )
         for seed in params.seeds
     ]
@@ -127,18 +127,18 @@ def q1(params: p.Q1) -> list[Planned]:
 
 def q2(params: p.Q2) -> list[Planned]:
     """Hard labels, distillation and its controls without jitter; hard and KD with jitter."""
-    bench = Bench(params)
+    build = SpecBuilder(params)
     t, alpha = params.temperature, params.alpha
     grid = [Planned("q2", *rest) for rest in _roles(q1(params))]
 
     def add(role, arm, protocol, seeds, recipe, loss=TRUE_LABELS, teach=None, **changes):
         for seed in seeds:
             teacher = teach(seed) if teach else None
-            made = bench.spec(params.student_hidden, recipe, seed, loss, teacher, **changes)
+            made = build.spec(params.student_hidden, recipe, seed, loss, teacher, **changes)
             grid.append(Planned("q2", role, arm, protocol, made))
 
     kd_recipe = params.student_recipe_kd
-    teach = bench.teacher_of
+    teach = build.teacher_of
     add("student", "kd", "hinton", params.seeds, kd_recipe, LossSpec.mix("kd", t, alpha), teach)
     for extra in params.extra_alphas:
         arm = "soft_only" if extra == 1 else f"kd_alpha_{extra:g}"
@@ -163,12 +163,12 @@ def q2(params: p.Q2) -> list[Planned]:
 
 def tuning(params: p.Tuning) -> list[Planned]:
     """Every candidate recipe for the hard-label and for the distilled student."""
-    bench = Bench(params)
-    grid = [Planned("tuning", "teacher", "teacher", "hinton", t) for t in bench.teachers()]
+    build = SpecBuilder(params)
+    grid = [Planned("tuning", "teacher", "teacher", "hinton", t) for t in build.teachers()]
     for name, seed in itertools.product(params.candidates, params.seeds):
-        hard = bench.spec(params.student_hidden, name, seed)
+        hard = build.spec(params.student_hidden, name, seed)
         loss = LossSpec.mix("kd", params.temperature, params.alpha)
-        kd = bench.spec(params.student_hidden, name, seed, loss, bench.teacher_of(seed))
+        kd = build.spec(params.student_hidden, name, seed, loss, build.teacher_of(seed))
         grid.append(Planned("tuning", "baseline", "hard", "hinton", hard, pair=name))
         grid.append(Planned("tuning", "student", "kd", "hinton", kd, pair=name))
     return grid
@@ -240,10 +240,10 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
     from darkknowledge import cost, data
 
     path = store.exhibit_path(p.destination("q1", params), LATENCY_TABLE)
-    bench = Bench(params)
+    build = SpecBuilder(params)
     nets = {
-        "teacher": bench.teachers()[0],
-        "hard": bench.spec(params.student_hidden, params.student_recipe, params.seeds[0]),
+        "teacher": build.teachers()[0],
+        "hard": build.spec(params.student_hidden, params.student_recipe, params.seeds[0]),
     }
     if path.exists() and not again:
         known = pd.read_csv(path)

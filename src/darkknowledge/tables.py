@@ -102,7 +102,7 @@ def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
                 "claim": f"{ARM_NAMES.get(c.subject.name, c.subject.name)} against "
                 f"{ARM_NAMES.get(c.reference.name, c.reference.name)}"
                 + ("" if c.subject.protocol == "hinton" else f" ({c.subject.protocol})")
-                + (", gain without less gain with jitter" if "gain" in c.id else ""),
+                + (": its gain without jitter minus that with it" if "gain" in c.id else ""),
                 "difference in errors": measured(c.effect),
                 "n": f"{c.effect.n} of {c.planned}" if c.effect.n < c.planned else f"{c.planned}",
                 "adjusted p": p_value(c.p_adjusted).removeprefix("p ").removeprefix("= "),

@@ -65,11 +65,15 @@ class Throughput:
             self._rates.setdefault(self._key(spec), []).append(rate)
 
     def seconds(self, spec: RunSpec) -> float:
-        """The estimate; NaN where no such net has been measured yet."""
+        """The estimate. A net that was not measured yet counts like the slowest one on its device
+        type that was; NaN where there is none."""
         if spec.recipe.epochs == 0:
             return 1.0
-        rates = self._rates.get(self._key(spec))
-        return _images(spec) / statistics.median(rates) if rates else math.nan
+        same_device = [
+            r for key, rates in self._rates.items() if key[2] == spec.device for r in rates
+        ]
+        rates = self._rates.get(self._key(spec)) or [min(same_device, default=math.nan)]
+        return _images(spec) / statistics.median(rates)
 
     @staticmethod
     def _key(spec: RunSpec) -> tuple:
