@@ -170,7 +170,8 @@ def q1(
             + "; "
             + _ours_and_theirs("small net", small, theirs[1])
             + ". Optimiser, learning rate, batch size and number of epochs of the original are not "
-            "published, so a difference cannot be traced further; it was not tested."
+            "published, so a difference cannot be traced to one of them, and none was tested; nor was "
+            f"training the cumbersome net for more than {epochs[TEACHER]} epochs."
         )
     else:
         gap = _other_data(frame)
