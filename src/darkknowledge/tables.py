@@ -22,9 +22,14 @@ def markdown(frame: pd.DataFrame, align: str = "") -> str:
     return frame.to_markdown(index=False, colalign=[names[a] for a in align], disable_numparse=True)
 
 
+def _k_of_n(k: int, n: int) -> str:
+    """``5``, or ``3 of 5`` in one piece while some are missing."""
+    return f"{n}" if k == n else f"{k}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{n}"
+
+
 def _of_planned(rows: pd.DataFrame) -> str:
     done = int(rows["test_errors"].notna().sum())
-    return f"{done}" if done == len(rows) else f"{done} of {len(rows)}"
+    return _k_of_n(done, len(rows))
 
 
 def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> pd.DataFrame:
@@ -104,7 +109,7 @@ def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
                 + ("" if c.subject.protocol == "hinton" else f" ({c.subject.protocol})")
                 + (": its gain without jitter minus that with it" if "gain" in c.id else ""),
                 "difference in errors": measured(c.effect),
-                "n": f"{c.effect.n} of {c.planned}" if c.effect.n < c.planned else f"{c.planned}",
+                "n": _k_of_n(c.effect.n, c.planned),
                 "adjusted p": p_value(c.p_adjusted).removeprefix("p ").removeprefix("= "),
                 "verdict": f"**{c.verdict}**",
             }
