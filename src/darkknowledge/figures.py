@@ -94,9 +94,10 @@ def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> Figure:
             axis.annotate(
                 NETS[arm],
                 (cost[arm.name], accuracy),
-                xytext=(0, 14),
+                xytext=(-9, 0),
                 textcoords="offset points",
-                ha="center",
+                ha="right",
+                va="center",
                 color=colour,
             )
         axis.set_xlabel(label)
