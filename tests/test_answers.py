@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from darkknowledge import answers, claims, params, study, tables
+from darkknowledge import claims, params, study, tables
+from darkknowledge.answers.common import HARD, KD
 from darkknowledge.paper import Paper, without_references
-from darkknowledge.records import Store
+from darkknowledge.records import LABELS, Store
 
 IMAGES = 1000
 TRUTH = "".join(str(i % 10) for i in range(IMAGES))
@@ -51,7 +52,7 @@ def fabricate(store: Store, plan: study.Planned, errors: int) -> None:
 
 def paper_with(store: Store, errors, seeds=(0, 1, 2)) -> Paper:
     """Both questions of the quick profile, with errors as ``errors(plan)`` says."""
-    store.keep_labels("mnist5k", TRUTH)
+    store.keep("mnist5k", LABELS, TRUTH.encode())
     for question in ("q1", "q2"):
         chosen = params.read("quick", question)
         for plan in study.grid(question, chosen):
@@ -146,7 +147,7 @@ def test_the_claim_list_and_the_answer_agree(store):
 
 def test_the_difference_is_averaged_within_a_teacher(store):
     paper = paper_with(store, plausible)
-    pairs = claims.pairs(paper.frames["q2"], answers.KD, answers.HARD)
+    pairs = claims.pairs(paper.frames["q2"], KD, HARD)
     assert pairs["cluster"].nunique() == 3
     assert set(pairs["cluster"]) == {100, 101, 102}
 

@@ -178,12 +178,12 @@ def test_a_whole_record_is_not_set_aside(stored):
 
 
 def test_headline_numbers_are_those_of_the_record(record):
-    found = records.headline(record)
+    found = records.numbers_of(record, HEADLINE)
     assert found["test_errors"] == 7 and found["test_accuracy"] == 0.93
     assert (found["validation_errors"], found["seconds"]) == (4, 1.5)
     assert math.isnan(found["teacher_agreement"])
     assert set(found) == set(HEADLINE)
-    assert all(math.isnan(v) for v in records.headline(None).values())
+    assert all(math.isnan(v) for v in records.numbers_of(None, HEADLINE).values())
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_weights_match_only_if_they_are_the_very_bytes_of_the_record(store, reco
 def test_the_labels_of_a_data_set_are_kept_once_and_asked_for_by_name(store):
     with pytest.raises(RecordError, match=r"mnist/test_labels\.txt"):
         store.labels("mnist")
-    store.keep_labels("mnist", "0123")
+    store.keep("mnist", records.LABELS, b"0123")
     assert store.labels("mnist") == "0123"
 
 

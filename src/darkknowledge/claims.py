@@ -75,45 +75,89 @@ class Claim:
 
 
 def pairs(frame: pd.DataFrame, first: Arm, second: Arm) -> pd.DataFrame:
+    """Planned pairs of runs of two arms that share a seed; see :func:`merged`."""
+    return merged(runs_of(frame, first), runs_of(frame, second))
+
+
+def merged(
+    first: pd.DataFrame, second: pd.DataFrame, columns: tuple[str, str] = ("test_errors",) * 2
+) -> pd.DataFrame:
     """Planned pairs of runs that share a seed: seed, cluster, and both runs' errors and records.
 
-    Seeds of which only one run is planned are no pair; runs without a record have NaN errors.
+    Errors are what the two ``columns`` say, under the names errors_a and errors_b. Seeds of which
+    only one run is planned are no pair; runs without a record have NaN errors.
     """
     sides = []
-    for arm in (first, second):
-        chosen = frame[(frame["arm"] == arm.name) & (frame["protocol"] == arm.protocol)]
-        sides.append(chosen[["seed", "teacher_seed", "test_errors", "record", "run_id"]])
-    merged = sides[0].merge(sides[1], on="seed", suffixes=("_a", "_b"))
-    cluster = merged["teacher_seed_a"].fillna(merged["teacher_seed_b"])
+    for rows, column in zip((first, second), columns, strict=True):
+        side = rows[["seed", "teacher_seed", "record", "run_id"]]
+        sides.append(side.assign(errors=rows[column]))
+    both = sides[0].merge(sides[1], on="seed", suffixes=("_a", "_b"))
+    cluster = both["teacher_seed_a"].fillna(both["teacher_seed_b"])
     # Without a teacher every seed is its own cluster; seeds and teacher seeds are disjoint.
-    return merged.assign(cluster=cluster.fillna(merged["seed"]))
+    return both.assign(cluster=cluster.fillna(both["seed"]))
 
 
 def paired(id: str, frame: pd.DataFrame, subject: Arm, reference: Arm, labels: str) -> Claim:
     """The claim that ``subject`` makes another number of errors than ``reference``, seed by seed."""
-    both = pairs(frame, subject, reference)
-    planned = both["cluster"].nunique()
-    unit = "teacher" if both["teacher_seed_a"].notna().any() else "seed"
-    if both["teacher_seed_b"].notna().any():
-        unit = "teacher"
-    done = both.dropna(subset=["test_errors_a", "test_errors_b"])
-    difference = done["test_errors_a"] - done["test_errors_b"]
+    sides = runs_of(frame, subject), runs_of(frame, reference)
+    return between(id, *sides, subject, reference, labels)
+
+
+def between(
+    id: str,
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    subject: Arm,
+    reference: Arm,
+    labels: str,
+    columns: tuple[str, str] = ("test_errors",) * 2,
+) -> Claim:
+    """The claim that the rows ``first`` make another number of errors than ``second``, seed by seed.
+
+    ``columns`` say which errors are compared (those after a shift, say). McNemar's test is made
+    where these are the runs' own predictions.
+    """
+    both = merged(first, second, columns)
+    teachers = both[["teacher_seed_a", "teacher_seed_b"]].notna().any(axis=None)
+    done = both.dropna(subset=["errors_a", "errors_b"])
+    difference = done["errors_a"] - done["errors_b"]
+    plain = set(columns) == {"test_errors"}
     tests = tuple(
         st.mcnemar(a["predictions"], b["predictions"], labels)
         for a, b in zip(done["record_a"], done["record_b"], strict=True)
+        if plain and a and b
     )
     return Claim(
         id=id,
         subject=subject,
         reference=reference,
         effect=st.mean(difference.tolist(), done["cluster"].tolist()),
-        planned=planned,
-        unit=unit,
+        planned=both["cluster"].nunique(),
+        unit="teacher" if teachers else "seed",
         images=len(labels),
-        delta=_delta(frame, len(labels)),
+        delta=_delta(pd.concat([first, second]), len(labels)),
         seeds=tuple(done["seed"]),
         mcnemar=tests,
-        runs=(*done["run_id_a"], *done["run_id_b"]),
+        runs=tuple(dict.fromkeys((*done["run_id_a"], *done["run_id_b"]))),
+    )
+
+
+def averaged(rows: pd.DataFrame, column: str = "test_errors") -> pd.DataFrame:
+    """One row a seed: the mean of ``column`` over all its runs (several temperatures, say); NaN
+    unless all of them have records. For :func:`between`."""
+    return pd.DataFrame(
+        [
+            {
+                "seed": seed,
+                "teacher_seed": group["teacher_seed"].iloc[0],
+                "dataset": group["dataset"].iloc[0],
+                "record": None,
+                "run_id": " ".join(group["run_id"]),
+                column: group[column].mean(skipna=False),
+            }
+            for seed, group in rows.groupby("seed")
+        ],
+        columns=["seed", "teacher_seed", "dataset", "record", "run_id", column],
     )
 
 
@@ -177,10 +221,7 @@ def shrinkage(
     here = pairs(frame, subject, reference)
     there = pairs(frame, replace(subject, protocol=other), replace(reference, protocol=other))
     both = here.merge(there, on="seed", suffixes=("_here", "_there"))
-    gain = {
-        side: both[f"test_errors_a_{side}"] - both[f"test_errors_b_{side}"]
-        for side in ("here", "there")
-    }
+    gain = {side: both[f"errors_a_{side}"] - both[f"errors_b_{side}"] for side in ("here", "there")}
     both = both.assign(difference=gain["here"] - gain["there"])
     done = both.dropna(subset=["difference"])
     return Claim(
@@ -204,4 +245,4 @@ def adjusted(claims: list[Claim]) -> dict[str, Claim]:
 
 
 def _delta(frame: pd.DataFrame, images: int) -> float:
-    return DELTA_POINTS[frame["dataset"].iloc[0]] / 100 * images
+    return DELTA_POINTS[frame["dataset"].iloc[0]] / 100 * images if len(frame) else math.nan

@@ -140,6 +140,23 @@ def selected(labels: Tensor, omit: tuple[int, ...], keep: tuple[int, ...]) -> Te
     return mask.nonzero()[:, 0]
 
 
+def examples(split: Split, count: int = 10) -> Tensor:
+    """Indices [classes, count] of the first ``count`` images of each class: no picking."""
+    classes = int(split.labels.max()) + 1
+    return torch.stack([(split.labels == c).nonzero()[:count, 0] for c in range(classes)])
+
+
+def contact_sheet(split: Split, indices: Tensor) -> bytes:
+    """The images of ``indices`` [rows, columns] side by side, as PNG."""
+    from torchvision.io import encode_png
+
+    rows, columns = indices.shape
+    tiles = split.images[indices.to(split.images.device)].cpu()  # [rows, columns, C, H, W]
+    _, _, channels, height, width = tiles.shape
+    sheet = tiles.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
+    return encode_png(sheet).numpy().tobytes()
+
+
 def scaled(images: Tensor) -> Tensor:
     """uint8 pixels to float32 in [0, 1]."""
     return images.float().div_(255)

@@ -12,6 +12,8 @@ from darkknowledge.records import Store
 NAMES = {
     "q1": "q1_cumbersome_vs_small.ipynb",
     "q2": "q2_normal_distillation.ipynb",
+    "q3": "q3_temperature.ipynb",
+    "q4": "q4_omitted_digit.ipynb",
 }
 
 

@@ -12,11 +12,20 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from darkknowledge import answers, figures, tables
+from darkknowledge import tables
+from darkknowledge.answers import q1, q2, q3, q4
+from darkknowledge.answers.abstract import abstract
+from darkknowledge.answers.common import Answer, literature
+from darkknowledge.figures import method
+from darkknowledge.figures import q1 as q1_figures
+from darkknowledge.figures import q2 as q2_figures
+from darkknowledge.figures import q3 as q3_figures
+from darkknowledge.figures import q4 as q4_figures
+from darkknowledge.figures.common import style
 from darkknowledge.params import project_root
 from darkknowledge.records import LATENCY_TABLE, RecordError, Store
 
-QUESTIONS = ("q1", "q2")
+QUESTIONS = ("q1", "q2", "q3", "q4")
 ABSENT = "*Not part of this profile.*"
 
 
@@ -66,12 +75,14 @@ class Paper:
         return pd.read_csv(path) if path.exists() else None
 
     @functools.cached_property
-    def answers(self) -> dict[str, answers.Answer]:
+    def answers(self) -> dict[str, Answer]:
         """The written answers, by question."""
-        published = answers.literature(project_root())
-        make: dict[str, Callable[[pd.DataFrame], answers.Answer]] = {
-            "q1": lambda frame: answers.q1(frame, self.labels, self.latency, published),
-            "q2": lambda frame: answers.q2(frame, self.labels, published),
+        published = literature(project_root())
+        make: dict[str, Callable[[pd.DataFrame], Answer]] = {
+            "q1": lambda f: q1.answer(f, self.labels, self.latency, published),
+            "q2": lambda f: q2.answer(f, self.labels, published),
+            "q3": lambda f: q3.answer(f, self.labels),
+            "q4": lambda f: q4.answer(f, self.labels, published),
         }
         return {q: make[q](frame) for q, frame in self.studied.items()}
 
@@ -82,7 +93,7 @@ class Paper:
 
     def abstract(self) -> str:
         """What was found, in two or three sentences."""
-        return answers.abstract(self.answers, self.frames, self.labels)
+        return abstract(self.answers, self.frames, self.labels)
 
     def data(self) -> str:
         """The data sets that the shown records were computed from."""
@@ -97,43 +108,51 @@ class Paper:
         return f"{done} of {len(runs)}"
 
     def table(self, name: str) -> str:
-        """A table as Markdown."""
-        make: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
-            "q1": ("q1", lambda f: tables.markdown(tables.q1(f, self.latency))),
-            "q2": (
-                "q2",
-                lambda f: tables.markdown(tables.q2(f), "l" + "r" * 8),
-            ),
-            "q2-claims": (
-                "q2",
-                lambda f: tables.markdown(tables.claim_list(self.answers["q2"].claims), "lrrrl"),
-            ),
-            "q2-mcnemar": (
-                "q2",
-                lambda f: tables.markdown(
-                    tables.mcnemar(self.answers["q2"].claims["q2.kd_vs_hard"]), "rrrr"
-                ),
-            ),
-            "tuning": ("tuning", lambda f: tables.markdown(tables.tuning(f))),
-        }
+        """A table as Markdown. ``q2-claims`` and its like list a question's claims."""
+        question, _, what = name.partition("-")
         if name == "provenance":
             return tables.markdown(tables.provenance(self.studied), "ll")
-        question, build = make[name]
-        return build(self.frames[question]) if question in self.frames else ABSENT
+        if question not in self.frames:
+            return ABSENT
+        frame = self.frames[question]
+        if what == "claims":
+            return tables.markdown(tables.claim_list(self.answers[question].claims), "lrrrl")
+        make: dict[str, Callable[[], pd.DataFrame]] = {
+            "q1": lambda: tables.q1(frame, self.latency),
+            "q2": lambda: tables.q2(frame),
+            "q2-mcnemar": lambda: tables.mcnemar(self.answers["q2"].claims["q2.kd_vs_hard"]),
+            "q3": lambda: tables.q3(frame),
+            "q4": lambda: tables.q4(frame),
+            "q4-digits": lambda: tables.q4_digits(frame),
+            "tuning": lambda: tables.tuning(frame),
+        }
+        return tables.markdown(make[name]())
 
     def figure(self, name: str) -> Figure | None:
-        """A figure, in the study's style; None where the profile lacks its question."""
-        figures.style()
-        make = {
-            "kinds": (None, lambda f: figures.kinds_of_distillation()),
-            "q1": ("q1", lambda f: figures.q1(f, self.latency)),
-            "q2": ("q2", figures.q2),
-            "q2-curves": ("q2", figures.q2_curves),
-        }
-        question, build = make[name]
-        if question is not None and question not in self.frames:
+        """A figure, in the study's style; None where the profile lacks its question or records."""
+        style()
+        if name == "kinds":
+            return method.kinds_of_distillation()
+        question = name.partition("-")[0]
+        if question not in self.frames:
             return None
-        return build(self.frames.get(question))
+        frame = self.frames[question]
+        make: dict[str, Callable[[], Figure | None]] = {
+            "q1": lambda: q1_figures.accuracy_against_cost(frame, self.latency),
+            "q2": lambda: q2_figures.errors_by_arm(frame),
+            "q2-curves": lambda: q2_figures.learning_curves(frame),
+            "q3": lambda: q3_figures.errors_by_temperature(frame),
+            "q3-teacher": lambda: q3_figures.soft_labels_by_temperature(frame),
+            "q4": lambda: q4_figures.confusion(frame),
+            "q4-unseen": lambda: q4_figures.unseen_images(frame, self.examples),
+            "q4-digits": lambda: q4_figures.digits(frame),
+        }
+        return make[name]()
+
+    @property
+    def examples(self) -> Path:
+        """Where the contact sheet of test images lies."""
+        return self.store.examples_path(next(iter(self.frames.values()))["dataset"].iloc[0])
 
 
 def without_references(markdown: str) -> str:

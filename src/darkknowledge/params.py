@@ -68,8 +68,8 @@ def split_recipe(name: str, hidden: tuple[int, ...]) -> tuple[s.ModelSpec, s.Rec
 
 
 @dataclass(frozen=True)
-class Q1:
-    """Q1, a cumbersome and a small net on true labels. The defaults are the quick profile's."""
+class Question:
+    """What the parameters of all questions share. The defaults are the quick profile's."""
 
     profile: str = "quick"
     dataset: str = "mnist5k"
@@ -77,11 +77,8 @@ class Q1:
     teacher_hidden: tuple[int, ...] = (1200, 1200)
     teacher_recipe: str = "quick-teacher"
     teacher_seeds: tuple[int, ...] = (100, 101, 102)
-    student_hidden: tuple[int, ...] = (800, 800)
     student_recipe: str = "quick-student"
     seeds: tuple[int, ...] = (0, 1, 2)
-    latency_batch: int = 256
-    latency_seconds: float = 0.5
     precision: str = "fp32"
     device: str = "cpu"
     data_root: str = ""
@@ -89,7 +86,7 @@ class Q1:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        for name in ("profile", *(f.name for f in fields(self) if f.name.endswith("_recipe"))):
+        for name in ("profile", *(f.name for f in fields(self) if "_recipe" in f.name)):
             if not getattr(self, name):
                 raise SpecError(f"{name} is empty, but must be a name.")
         if not all(c.isalnum() or c in "-_." for c in self.profile) or self.profile[0] == ".":
@@ -100,8 +97,12 @@ class Q1:
         s.choose("precision", self.precision, s.PRECISIONS)
         s.choose("device", self.device, s.DEVICES)
         s.integer("validation", self.validation, 1)
-        for name in (f.name for f in fields(self) if f.name.endswith("seeds")):
-            s.distinct(name, s.integers(name, getattr(self, name)))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("seeds"):
+                s.distinct(field.name, s.integers(field.name, value))
+            elif field.name.endswith("_hidden"):
+                s.integers(field.name, value, 1)
         for name in ("teacher_seeds", "seeds"):
             if not getattr(self, name):
                 raise SpecError(f"{name} is empty: name at least one seed.")
@@ -110,10 +111,6 @@ class Q1:
             raise SpecError(
                 f"seed {min(shared)} is both a teacher's and a student's: keep them disjoint."
             )
-        for name in ("teacher_hidden", "student_hidden"):
-            s.integers(name, getattr(self, name), 1)
-        s.integer("latency_batch", self.latency_batch, 1)
-        s.positive("latency_seconds", self.latency_seconds)
 
     def settings(self) -> dict[str, Any]:
         """What is studied: all parameters but the places."""
@@ -121,9 +118,24 @@ class Q1:
 
 
 @dataclass(frozen=True)
-class Q2(Q1):
+class Q1(Question):
+    """Q1, a cumbersome and a small net on true labels."""
+
+    student_hidden: tuple[int, ...] = (800, 800)
+    latency_batch: int = 256
+    latency_seconds: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        s.integer("latency_batch", self.latency_batch, 1)
+        s.positive("latency_seconds", self.latency_seconds)
+
+
+@dataclass(frozen=True)
+class Q2(Question):
     """Q2, normal distillation beside its controls, with and without jitter for the student."""
 
+    student_hidden: tuple[int, ...] = (800, 800)
     student_recipe_kd: str = "quick-student"
     temperature: float = 20.0
     alpha: float = 0.9
@@ -145,10 +157,7 @@ class Q2(Q1):
         s.positive("temperature", self.temperature)
         s.number("alpha", self.alpha, 0, 1)
         s.number("smoothing", self.smoothing, 0, 1)
-        if isinstance(self.extra_alphas, str):
-            raise SpecError("extra_alphas must be a list of numbers.")
-        for i, value in enumerate(self.extra_alphas):
-            s.number(f"extra_alphas[{i}]", value, 0, 1)
+        _weights("extra_alphas", self.extra_alphas)
         s.distinct("extra_alphas", (self.alpha, *self.extra_alphas))
         for name in s.distinct("controls", self.controls):
             s.choose("a control", name, [m for m in s.MODES if m not in ("hard", "kd")])
@@ -159,9 +168,76 @@ class Q2(Q1):
 
 
 @dataclass(frozen=True)
-class Tuning(Q1):
+class Q3(Question):
+    """Q3, every temperature at every width; some temperatures only at the narrowest width, and
+    further seeds at the widest where its temperatures are compared."""
+
+    student_recipe_kd: str = "quick-student"
+    alpha: float = 0.9
+    widths: tuple[int, ...] = (300, 30)
+    temperatures: tuple[float, ...] = (0.4, 1.0, 4.0, 8.0, 20.0)
+    narrow_temperatures: tuple[float, ...] = (2.5,)
+    more_seeds: tuple[int, ...] = ()
+    more_seeds_temperatures: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        s.number("alpha", self.alpha, 0, 1)
+        if not self.widths:
+            raise SpecError("widths is empty: name at least one hidden width.")
+        s.distinct("widths", s.integers("widths", self.widths, 1))
+        if not self.temperatures:
+            raise SpecError("temperatures is empty: name at least one temperature.")
+        for name in ("temperatures", "narrow_temperatures", "more_seeds_temperatures"):
+            for i, value in enumerate(getattr(self, name)):
+                s.positive(f"{name}[{i}]", value)
+        s.distinct("temperatures", (*self.temperatures, *self.narrow_temperatures))
+        s.distinct("more_seeds_temperatures", self.more_seeds_temperatures)
+        _subset(self, "more_seeds_temperatures", "temperatures")
+        shared = set(self.more_seeds) & {*self.seeds, *self.teacher_seeds}
+        if shared:
+            raise SpecError(f"more_seeds names {min(shared)}, which is a seed already.")
+
+
+@dataclass(frozen=True)
+class Q4(Question):
+    """Q4, transfer sets without a digit (each of ``omit_in_turn``; the first of them is studied in
+    detail), and one that keeps only the classes of ``keep_only``."""
+
+    student_hidden: tuple[int, ...] = (800, 800)
+    student_recipe_kd: str = "quick-student"
+    temperature: float = 20.0
+    alpha: float = 1.0
+    omit_in_turn: tuple[int, ...] = (3, 7)
+    keep_only: tuple[int, ...] = (7, 8)
+    detail_temperatures: tuple[float, ...] = (1.0,)
+    detail_alphas: tuple[float, ...] = (0.9,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        s.positive("temperature", self.temperature)
+        s.number("alpha", self.alpha, 0, 1)
+        for i, value in enumerate(self.detail_temperatures):
+            s.positive(f"detail_temperatures[{i}]", value)
+        s.distinct("detail_temperatures", (self.temperature, *self.detail_temperatures))
+        _weights("detail_alphas", self.detail_alphas)
+        s.distinct("detail_alphas", (self.alpha, *self.detail_alphas))
+        if not self.omit_in_turn and not self.keep_only:
+            raise SpecError("omit_in_turn and keep_only are both empty: nothing would be omitted.")
+        for name in ("omit_in_turn", "keep_only"):
+            s.distinct(name, s.integers(name, getattr(self, name)))
+            # One validated DataSpec a transfer set: refuses classes that do not exist.
+            for digit in getattr(self, name):
+                s.DataSpec(self.dataset, "any", self.validation, omit=(digit,))
+        if len(self.keep_only) == s.DataSpec(self.dataset, "any", self.validation).classes:
+            raise SpecError("keep_only names all classes, so no digit would be omitted.")
+
+
+@dataclass(frozen=True)
+class Tuning(Question):
     """The search for the students' recipe on validation: every candidate for every arm."""
 
+    student_hidden: tuple[int, ...] = (800, 800)
     temperature: float = 20.0
     alpha: float = 0.9
     candidates: tuple[str, ...] = ()
@@ -173,10 +249,21 @@ class Tuning(Q1):
         s.distinct("candidates", self.candidates)
 
 
-QUESTIONS: dict[str, type[Q1]] = {"q1": Q1, "q2": Q2, "tuning": Tuning}
+def _weights(name: str, values: tuple[float, ...]) -> None:
+    for i, value in enumerate(values):
+        s.number(f"{name}[{i}]", value, 0, 1)
 
 
-def make(question: str, values: dict[str, Any]) -> Q1:
+def _subset(params: Question, name: str, of: str) -> None:
+    extra = set(getattr(params, name)) - set(getattr(params, of))
+    if extra:
+        raise SpecError(f"{name} names {min(extra):g}, which is not among {of}.")
+
+
+QUESTIONS: dict[str, type[Question]] = {"q1": Q1, "q2": Q2, "q3": Q3, "q4": Q4, "tuning": Tuning}
+
+
+def make(question: str, values: dict[str, Any]) -> Question:
     """The parameters of a question from plain values; unknown names are refused. Raises SpecError."""
     kind = QUESTIONS[s.choose("question", question, QUESTIONS)]
     known = [f.name for f in fields(kind)]
@@ -188,7 +275,7 @@ def make(question: str, values: dict[str, Any]) -> Q1:
     return kind(**values)
 
 
-def read(profile: str, question: str) -> Q1:
+def read(profile: str, question: str) -> Question:
     """The parameters of a question in a profile, from its YAML file. Raises SpecError."""
     path = project_root() / "params" / profile / f"{question}.yaml"
     s.choose("question", question, QUESTIONS)
@@ -211,7 +298,7 @@ def questions_of(profile: str) -> list[str]:
     return found
 
 
-def from_notebook(question: str, namespace: dict[str, Any]) -> Q1:
+def from_notebook(question: str, namespace: dict[str, Any]) -> Question:
     """The parameters that a notebook's cells have set; call it before anything else is defined.
 
     Papermill injects unknown parameters as plain variables and only logs them; here every variable
@@ -228,7 +315,7 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Q1:
     return make(question, values)
 
 
-def destination(question: str, params: Q1) -> str:
+def destination(question: str, params: Question) -> str:
     """The profile that a question's table belongs to: the named one, or ``custom`` if that is a
     shipped profile and the parameters differ from its file."""
     path = project_root() / "params" / params.profile / f"{question}.yaml"
@@ -238,7 +325,7 @@ def destination(question: str, params: Q1) -> str:
     return params.profile if same else "custom"
 
 
-def _check_types(params: Q1) -> None:
+def _check_types(params: Question) -> None:
     """Coerce lists to tuples and ints to floats where a float is due; refuse everything else."""
     for field in fields(params):
         value = getattr(params, field.name)

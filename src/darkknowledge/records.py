@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 #: Q1's latencies, a file beside its table: measured apart from training, and no record.
 LATENCY_TABLE = "q1_latency.csv"
+#: Beside the records of a data set: the true classes of its test images, one digit each (paired
+#: tests need them and the report has no data set), and a contact sheet of some test images.
+LABELS = "test_labels.txt"
+EXAMPLES = "test_examples.png"
 
 
 class RecordError(RuntimeError):
@@ -124,16 +128,19 @@ class Store:
         path = self.weights_path(record["run_id"])
         return path.exists() and file_sha256(path) == record["weights_sha256"]
 
-    def keep_labels(self, dataset: str, labels: str) -> None:
-        """Store the true classes of a data set's test images, one digit each, beside its records:
-        paired tests compare predictions with them, and the report has no data set."""
-        path = self.root / "runs" / dataset / "test_labels.txt"
+    def keep(self, dataset: str, name: str, content: bytes) -> None:
+        """Store a file beside a data set's records (``LABELS``, ``EXAMPLES``) unless it is there."""
+        path = self.root / "runs" / dataset / name
         if not path.exists():
-            atomic_write(path, labels.encode())
+            atomic_write(path, content)
+
+    def examples_path(self, dataset: str) -> Path:
+        """Where the contact sheet of a data set lies: a row a class."""
+        return self.root / "runs" / dataset / EXAMPLES
 
     def labels(self, dataset: str) -> str:
         """The true classes of a data set's test images, one digit each. Raises RecordError."""
-        path = self.root / "runs" / dataset / "test_labels.txt"
+        path = self.root / "runs" / dataset / LABELS
         try:
             return path.read_text().strip()
         except OSError as error:
@@ -164,8 +171,11 @@ class Store:
         """``frame`` (with the columns ``dataset`` and ``run_id``) with the headline numbers and the
         whole record of each run in the column ``record`` (None where there is none)."""
         records = [self.read(d, r) for d, r in zip(frame["dataset"], frame["run_id"], strict=True)]
-        numbers = pd.DataFrame([headline(r) for r in records], columns=list(HEADLINE))
-        frame = frame.drop(columns=[*HEADLINE, "record"], errors="ignore").reset_index(drop=True)
+        restricted = (frame["omitted"] != "").any() or (frame["kept"] != "").any()
+        wanted = HEADLINE | UNSEEN if restricted else HEADLINE
+        numbers = pd.DataFrame([numbers_of(r, wanted) for r in records], columns=list(wanted))
+        known = [*HEADLINE, *UNSEEN, "record"]
+        frame = frame.drop(columns=known, errors="ignore").reset_index(drop=True)
         return pd.concat([frame, numbers], axis=1).assign(record=records)
 
 
@@ -189,12 +199,36 @@ HEADLINE: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def headline(record: dict[str, Any] | None) -> dict[str, Any]:
-    """The headline numbers of a record; NaN where there is no record."""
+#: Ways to choose the bias of unseen classes, as :func:`darkknowledge.metrics.bias_shifts` has them.
+SHIFTS = ("none", "validation", "label_free", "oracle")
+
+
+def _unseen() -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """Further columns where transfer sets lack classes: per way of shifting the bias, errors in all
+    and on images of unseen classes, and the share of those images that is right."""
+    found: dict[str, Callable[[dict[str, Any]], Any]] = {}
+    for shift in SHIFTS:
+        find = {
+            "bias": lambda u, s: u[s]["bias"],
+            "errors": lambda u, s: u[s]["errors"],
+            "unseen_errors": lambda u, s: u[s]["errors_unseen"],
+            "unseen_recall": lambda u, s: 1 - u[s]["errors_unseen"] / u["images"],
+        }
+        for name, value in find.items():
+            found[f"{name}_{shift}"] = lambda r, value=value, shift=shift: value(r["unseen"], shift)
+    return found
+
+
+UNSEEN = _unseen()
+
+
+def numbers_of(record: dict[str, Any] | None, wanted: dict[str, Callable]) -> dict[str, Any]:
+    """The numbers of a record by column; NaN where there is no record or it has no such number."""
     if record is None:
-        return dict.fromkeys(HEADLINE, float("nan"))
-    values = {name: find(record) for name, find in HEADLINE.items()}
-    return {k: float("nan") if v is None else v for k, v in values.items()}
+        return dict.fromkeys(wanted, float("nan"))
+    whole = not record.get("unseen")
+    values = {n: None if whole and n in UNSEEN else find(record) for n, find in wanted.items()}
+    return {name: float("nan") if v is None else v for name, v in values.items()}
 
 
 def atomic_write(path: Path, content: bytes) -> None:

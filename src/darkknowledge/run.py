@@ -18,9 +18,12 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from darkknowledge import __version__, cost, data, metrics, models
-from darkknowledge.records import Store, atomic_write
+from darkknowledge.records import EXAMPLES, LABELS, Store, atomic_write
 from darkknowledge.spec import DataSpec, RunSpec
 from darkknowledge.training import Epoch, NonFiniteLoss, fit, logits, stream_seed
+
+#: Training images that the soft targets are described on.
+SAMPLE = 10_000
 
 Progress = Callable[[RunSpec, Epoch], None]
 
@@ -103,6 +106,11 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
         teacher = _with_weights(spec.teacher, dataset.shape, content).to(spec.device)
         teacher_sha256 = hashlib.sha256(content).hexdigest()
     model = network(spec, dataset.shape).to(spec.device)
+    soft_targets = None
+    if teacher:
+        sample = dataset.train.take(torch.arange(min(SAMPLE, len(dataset.train))))
+        pair = (logits(net, sample.images, spec.precision) for net in (teacher, model))
+        soft_targets = metrics.soft_targets(*pair, sample.labels, spec.loss.temperature)
     training_began = time.perf_counter()
     history = fit(
         model,
@@ -125,13 +133,23 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
     def outputs(net: nn.Module, split: data.Split) -> Tensor:
         return logits(net, split.images, spec.precision).cpu()
 
-    final = {}
+    final, all_logits = {}, {}
     for name, split in (("validation", dataset.validation), ("test", dataset.test)):
         found = outputs(model, split)
+        all_logits[name] = (found, split.labels.cpu())
         final[name] = metrics.report(
-            found, split.labels.cpu(), outputs(teacher, split) if teacher else None
+            *all_logits[name], outputs(teacher, split) if teacher else None
         )
-    store.keep_labels(spec.data.name, _digits(dataset.test.labels))
+    store.keep(spec.data.name, LABELS, _digits(dataset.test.labels).encode())
+    unseen = None
+    if spec.data.unseen:
+        unseen = metrics.bias_shifts(
+            all_logits["validation"], all_logits["test"], list(spec.data.unseen)
+        )
+        examples = data.examples(dataset.test)
+        store.keep(spec.data.name, EXAMPLES, data.contact_sheet(dataset.test, examples))
+        shown = found[examples[list(spec.data.unseen)]]  # [classes, images, logits]
+        unseen["examples"] = [[[round(v, 3) for v in z] for z in c] for c in shown.tolist()]
     images = len(dataset.train) * spec.recipe.epochs
     return {
         "run_id": spec.run_id,
@@ -139,6 +157,8 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
         "spec": spec.full(),
         "history": {k: [getattr(e, k) for e in history] for k in Epoch.__dataclass_fields__},
         **final,
+        "soft_targets": soft_targets,
+        "unseen": unseen,
         "predictions": _digits(found.argmax(1)),
         "cost": cost.static(model, dataset.shape) | {"bytes_fp16": len(content)},
         "weights_sha256": hashlib.sha256(content).hexdigest(),

@@ -139,6 +139,12 @@ class DataSpec:
         if len(self.omit) == self.classes:
             raise SpecError("omit names all classes, so nothing would be left to train on.")
 
+    @property
+    def unseen(self) -> tuple[int, ...]:
+        """The classes that no training image has."""
+        absent = self.omit or (set(range(self.classes)) - set(self.keep) if self.keep else ())
+        return tuple(sorted(absent))
+
 
 @dataclass(frozen=True)
 class ModelSpec:

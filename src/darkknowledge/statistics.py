@@ -79,6 +79,32 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
     return Effect(n, difference, float(low), float(high), float(test.pvalue))
 
 
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation of n pairs with its 95 % interval; NaN where n is too small."""
+
+    n: int
+    rho: float
+    low: float
+    high: float
+    p: float
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Correlation:
+    """Spearman's ρ; interval by Fisher's z with the standard error √((1 + ρ²/2) / (n − 3)) of
+    Bonett and Wright (2000)."""
+    n = len(first)
+    if n < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return Correlation(n, math.nan, math.nan, math.nan, math.nan)
+    test = stats.spearmanr(first, second)
+    rho = float(test.statistic)
+    if abs(rho) > 1 - 1e-12:  # Fisher's z is infinite
+        return Correlation(n, rho, rho, rho, float(test.pvalue))
+    half = stats.norm.ppf((1 + LEVEL) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    low, high = np.tanh([math.atanh(rho) - half, math.atanh(rho) + half])
+    return Correlation(n, rho, float(low), float(high), float(test.pvalue))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm-adjusted p-values; NaN stays NaN and does not count."""
     known = [i for i, p in enumerate(p_values) if not math.isnan(p)]

@@ -67,7 +67,7 @@ class Planned:
 class SpecBuilder:
     """What all runs of one question share; makes specs from recipes' names."""
 
-    params: p.Q1
+    params: p.Question
 
     def spec(
         self,
@@ -76,12 +76,16 @@ class SpecBuilder:
         seed: int,
         loss: LossSpec = TRUE_LABELS,
         teacher: RunSpec | None = None,
+        *,
+        omit: tuple[int, ...] = (),
+        keep: tuple[int, ...] = (),
         **changes: object,
     ) -> RunSpec:
-        """The RunSpec of a net trained by a named recipe (with single settings changed)."""
+        """The RunSpec of a net trained by a named recipe (with single settings changed) on all
+        classes, or on a transfer set without ``omit`` or with none but ``keep``."""
         model, optimisation = _split(recipe, hidden)
         return RunSpec(
-            data=run.data_spec(self.params.dataset, self.params.validation),
+            data=run.data_spec(self.params.dataset, self.params.validation, omit, keep),
             model=model,
             recipe=replace(optimisation, **changes),
             seed=seed,
@@ -108,7 +112,7 @@ def _split(recipe: str, hidden: tuple[int, ...]) -> tuple[ModelSpec, Recipe]:
     return p.split_recipe(recipe, hidden)
 
 
-def q1(params: p.Q1) -> list[Planned]:
+def q1(params: p.Q1 | p.Q2) -> list[Planned]:
     """Cumbersome and small net, both on true labels."""
     build = SpecBuilder(params)
     teachers = [Planned("q1", "teacher", "teacher", "hinton", t) for t in build.teachers()]
@@ -161,6 +165,66 @@ def q2(params: p.Q2) -> list[Planned]:
     return grid
 
 
+def q3(params: p.Q3) -> list[Planned]:
+    """Every temperature at every width, beside true labels at each width. ``arm`` is ``kd`` or
+    ``hard``; nets are told apart by their width, which ``pair`` carries too."""
+    build = SpecBuilder(params)
+    grid = [Planned("q3", "teacher", "teacher", "hinton", t) for t in build.teachers()]
+    for width in params.widths:
+        hidden, pair = (width, width), str(width)
+        widest, narrowest = width == max(params.widths), width == min(params.widths)
+        extra = params.more_seeds if widest else ()
+        for seed in (*params.seeds, *extra):
+            hard = build.spec(hidden, params.student_recipe, seed)
+            grid.append(Planned("q3", "baseline", "hard", "hinton", hard, pair))
+        narrow = params.narrow_temperatures if narrowest else ()
+        for t in sorted((*params.temperatures, *narrow)):
+            loss = LossSpec.mix("kd", t, params.alpha)
+            for seed in (*params.seeds, *(extra if t in params.more_seeds_temperatures else ())):
+                teacher = build.teacher_of(seed)
+                spec = build.spec(hidden, params.student_recipe_kd, seed, loss, teacher)
+                grid.append(Planned("q3", "student", "kd", "hinton", spec, pair))
+    return grid
+
+
+def q4(params: p.Q4) -> list[Planned]:
+    """Transfer sets that lack classes: distilled and on true labels, beside the whole set."""
+    build = SpecBuilder(params)
+    grid = [Planned("q4", "teacher", "teacher", "hinton", t) for t in build.teachers()]
+    main = (params.temperature, params.alpha)
+    whole: dict[str, tuple[int, ...]] = {}
+    sets = [{"omit": (digit,)} for digit in params.omit_in_turn]
+    if params.keep_only:
+        sets.append({"keep": params.keep_only})
+
+    def add(role, arm, temperature, alpha, transfer):
+        for seed in params.seeds:
+            if arm == "hard":
+                spec = build.spec(params.student_hidden, params.student_recipe, seed, **transfer)
+            else:
+                spec = build.spec(
+                    params.student_hidden,
+                    params.student_recipe_kd,
+                    seed,
+                    LossSpec.mix("kd", temperature, alpha),
+                    build.teacher_of(seed),
+                    **transfer,
+                )
+            grid.append(Planned("q4", role, arm, "hinton", spec))
+
+    add("baseline", "kd", *main, whole)
+    add("baseline", "hard", *main, whole)
+    for transfer in sets:
+        add("student", "kd", *main, transfer)
+        add("control", "hard", *main, transfer)
+    for transfer in sets[:1] if params.omit_in_turn else []:
+        for temperature in params.detail_temperatures:
+            add("student", "kd", temperature, params.alpha, transfer)
+        for alpha in params.detail_alphas:
+            add("student", "kd", params.temperature, alpha, transfer)
+    return grid
+
+
 def tuning(params: p.Tuning) -> list[Planned]:
     """Every candidate recipe for the hard-label and for the distilled student."""
     build = SpecBuilder(params)
@@ -174,7 +238,13 @@ def tuning(params: p.Tuning) -> list[Planned]:
     return grid
 
 
-GRIDS: dict[str, Callable[..., list[Planned]]] = {"q1": q1, "q2": q2, "tuning": tuning}
+GRIDS: dict[str, Callable[..., list[Planned]]] = {
+    "q1": q1,
+    "q2": q2,
+    "q3": q3,
+    "q4": q4,
+    "tuning": tuning,
+}
 
 
 def _roles(grid: list[Planned]) -> Iterable[tuple[str, str, str, RunSpec]]:
@@ -185,7 +255,7 @@ def _untrained(spec: RunSpec) -> RunSpec:
     return replace(spec, recipe=replace(spec.recipe, epochs=0))
 
 
-def grid(question: str, params: p.Q1) -> list[Planned]:
+def grid(question: str, params: p.Question) -> list[Planned]:
     """The runs of a question."""
     return GRIDS[question](params)
 
@@ -197,7 +267,9 @@ def ordered(plans: Iterable[Planned]) -> list[RunSpec]:
     ranks: dict[tuple, int] = {}
     keyed = []
     for plan in plans:
-        series = (plan.question, plan.role, plan.arm, plan.protocol, plan.pair, plan.spec.model)
+        spec = plan.spec
+        kind = (plan.question, plan.role, plan.arm, plan.protocol, plan.pair)
+        series = (*kind, spec.model, spec.loss, spec.data)
         ranks[series] = rank = ranks.get(series, -1) + 1
         keyed.append((rank, ROLES.index(plan.role), plan.spec))
     keyed.sort(key=lambda item: item[:2])
@@ -209,14 +281,14 @@ def ordered(plans: Iterable[Planned]) -> list[RunSpec]:
     return list(result.values())
 
 
-def table(question: str, params: p.Q1, store: Store) -> pd.DataFrame:
+def table(question: str, params: p.Question, store: Store) -> pd.DataFrame:
     """The tidy frame of a question: one row per (question, run, role), with the headline numbers
     and the column ``record``; runs without a record have NaN and None."""
     rows = [plan.row() for plan in grid(question, params)]
     return store.with_numbers(pd.DataFrame(rows))
 
 
-def publish(question: str, params: p.Q1, store: Store) -> pd.DataFrame:
+def publish(question: str, params: p.Question, store: Store) -> pd.DataFrame:
     """Write the question's tidy table into its profile's folder and return the frame."""
     frame = table(question, params, store)
     where = p.destination(question, params)
@@ -224,7 +296,7 @@ def publish(question: str, params: p.Q1, store: Store) -> pd.DataFrame:
     return frame
 
 
-def store_of(params: p.Q1) -> Store:
+def store_of(params: p.Question) -> Store:
     """The results folder that the parameters name; by default the project's ``results/``."""
     return Store(params.results_dir or p.project_root() / "results")
 
@@ -273,7 +345,7 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
     return frame
 
 
-def complete(question: str, params: p.Q1) -> pd.DataFrame:
+def complete(question: str, params: p.Question) -> pd.DataFrame:
     """Train what a question's grid lacks, write its table and return the frame; for notebooks.
 
     Raises RuntimeError if a run failed or could not be trained here.

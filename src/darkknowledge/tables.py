@@ -7,7 +7,17 @@ import math
 import pandas as pd
 
 from darkknowledge import statistics as st
-from darkknowledge.answers import ARM_NAMES, HARD, NETS, TEACHER, errors_of, first_record
+from darkknowledge.answers import q3 as temperature
+from darkknowledge.answers import q4 as omitted
+from darkknowledge.answers.common import (
+    ARM_NAMES,
+    HARD,
+    NETS,
+    TEACHER,
+    errors_of,
+    first_record,
+    rows_mean,
+)
 from darkknowledge.claims import Arm, Claim, runs_of
 from darkknowledge.wording import measured, number, p_value, seconds, signed
 
@@ -92,10 +102,8 @@ def _against_hard(frame: pd.DataFrame, arm: Arm) -> st.Effect | None:
 
     if arm.name in ("hard", "teacher"):
         return None
-    both = pairs(frame, arm, Arm("hard", arm.protocol)).dropna(
-        subset=["test_errors_a", "test_errors_b"]
-    )
-    difference = both["test_errors_a"] - both["test_errors_b"]
+    both = pairs(frame, arm, Arm("hard", arm.protocol)).dropna(subset=["errors_a", "errors_b"])
+    difference = both["errors_a"] - both["errors_b"]
     return st.mean(difference.tolist(), both["cluster"].tolist())
 
 
@@ -114,6 +122,83 @@ def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
                 "verdict": f"**{c.verdict}**",
             }
             for c in claims.values()
+        ]
+    )
+
+
+def q3(frame: pd.DataFrame) -> pd.DataFrame:
+    """Q3: one row a temperature, one column a width; ``*`` marks the T chosen on validation."""
+    widths = temperature.widths(frame)
+    every = sorted({t for w in widths for t in temperature.temperatures(frame, w)})
+    rows = []
+    for t in [None, *every]:
+        cells = {"T": "true labels" if t is None else f"{t:g}"}
+        for width in widths:
+            planned = t is None or t in temperature.temperatures(frame, width)
+            runs = temperature.at(frame, width, t)
+            mark = " *" if t is not None and t == temperature.best(frame, width) else ""
+            cells[f"{width} units"] = measured(rows_mean(runs)) + mark if planned else ""
+            cells[f"runs, {width}"] = _of_planned(runs) if planned else ""
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def _recall(effect: st.Effect) -> str:
+    return "—" if effect.n == 0 else number(100 * effect.mean)
+
+
+def q4(frame: pd.DataFrame) -> pd.DataFrame:
+    """Q4: one row a transfer set and way to train; errors in all and recall (%) on unseen digits,
+    without a shift and with the bias chosen in three ways."""
+    plans = [(omitted.WHOLE, "kd", *omitted.main_settings(frame))]
+    plans += [(omitted.WHOLE, "hard", 1.0, 0.0)]
+    singles = omitted.single_digits(frame)[:1]
+    for transfer in (*singles, *omitted.kept_sets(frame)):
+        plans.append((transfer, "kd", *omitted.main_settings(frame)))
+        if transfer in singles:
+            plans += [(transfer, "kd", *pair) for pair in omitted.details(frame)]
+        plans.append((transfer, "hard", 1.0, 0.0))
+    rows = []
+    for transfer, arm, t, alpha in plans:
+        runs = transfer.rows(frame, arm, t, alpha)
+        whole = transfer == omitted.WHOLE
+        cells = {
+            "transfer set": transfer.name,
+            "learns from": "true labels" if arm == "hard" else f"T = {t:g}, α = {alpha:g}",
+            "runs": _of_planned(runs),
+            "errors": measured(rows_mean(runs), 0),
+            "recall": "" if whole else _recall(rows_mean(runs, "unseen_recall_none")),
+        }
+        for shift, head in (
+            ("validation", "shifted"),
+            ("label_free", "label-free"),
+            ("oracle", "hindsight"),
+        ):
+            effect = rows_mean(runs, f"errors_{shift}")
+            cells[f"{head}: errors"] = "" if whole else number(effect.mean, 0)
+            cells[f"{head}: recall"] = (
+                "" if whole else _recall(rows_mean(runs, f"unseen_recall_{shift}"))
+            )
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def q4_digits(frame: pd.DataFrame) -> pd.DataFrame:
+    """Q4: one row an omitted digit."""
+    table = omitted.by_digit(frame)
+    return pd.DataFrame(
+        [
+            {
+                "omitted": str(row.digit),
+                "runs": _k_of_n(row.runs, row.planned),
+                "teacher's soft mass": number(row.mass, 4),
+                "errors": number(row.errors.mean),
+                "recall (%)": _recall(row.recall),
+                "bias chosen": number(row.bias.mean, 2),
+                "errors, shifted": measured(row.errors_shifted),
+                "recall (%), shifted": _recall(row.recall_shifted),
+            }
+            for row in table.sort_values("digit").itertuples()
         ]
     )
 

@@ -76,3 +76,8 @@ def sentence(text: str) -> str:
     """With a capital first letter and single spaces."""
     text = " ".join(text.split())
     return text[:1].upper() + text[1:]
+
+
+def values(items: list[float]) -> str:
+    """``1, 4 and 20``: numbers without trailing zeros."""
+    return joined([f"{v:g}" for v in items]) if items else "none"

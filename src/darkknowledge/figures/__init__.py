@@ -1,0 +1,1 @@
+"""Tidy frames → matplotlib figures, a module a question."""

@@ -1,0 +1,49 @@
+"""The look of all figures: Okabe–Ito colours and markers, intervals drawn."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib as mpl
+
+#: Okabe & Ito 2008: tell apart also without colour vision.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000 #E69F00 #56B4E9 #009E73 #F0E442 #0072B2 #D55E00 #CC79A7".split()
+)
+LOOK = {
+    "teacher": (BLACK, "s"),
+    "hard": (VERMILION, "o"),
+    "kd": (BLUE, "D"),
+    "soft_only": (GREEN, "^"),
+}
+OTHER = (PURPLE, "v")
+
+
+def style() -> None:
+    """Set the look of every figure of the study."""
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (7.0, 3.6),
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "legend.fontsize": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#dddddd",
+            "grid.linewidth": 0.6,
+            "legend.frameon": False,
+            "svg.hashsalt": "darkknowledge",
+            "svg.fonttype": "path",
+        }
+    )
+
+
+def half_widths(effect) -> list[list[float]] | None:
+    """For matplotlib's error bars: distances of the interval's ends from the mean, or None."""
+    if math.isnan(effect.low):
+        return None
+    return [[effect.mean - effect.low], [effect.high - effect.mean]]
