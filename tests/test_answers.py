@@ -3,12 +3,16 @@
 import random
 import re
 
+import matplotlib.pyplot as plt
 import pytest
+import torch
+from torchvision.io import encode_png
 
 from darkknowledge import claims, params, study, tables
+from darkknowledge.answers import q3, q4
 from darkknowledge.answers.common import HARD, KD
 from darkknowledge.paper import Paper, without_references
-from darkknowledge.records import LABELS, Store
+from darkknowledge.records import EXAMPLES, LABELS, Store
 
 IMAGES = 1000
 TRUTH = "".join(str(i % 10) for i in range(IMAGES))
@@ -26,6 +30,7 @@ def fabricate(store: Store, plan: study.Planned, errors: int) -> None:
         "ece": 0.02,
         "teacher_agreement": 0.97 if spec.teacher else None,
     }
+    targets = {"entropy": 1.0, "mass": [0.1] * 10, "gradient_hard": 0.9, "gradient_soft": 0.3}
     predictions = "".join(str((int(c) + 1) % 10) if i in wrong else c for i, c in enumerate(TRUTH))
     curve = [0.5, 0.4]
     store.write(
@@ -36,6 +41,8 @@ def fabricate(store: Store, plan: study.Planned, errors: int) -> None:
             "history": {"validation_accuracy": curve, "loss_hard": curve},
             "validation": part,
             "test": part,
+            "soft_targets": targets if spec.teacher else None,
+            "unseen": unseen_part(spec, errors),
             "predictions": predictions,
             "cost": {"parameters": 2, "flops": 4, "bytes_fp32": 8, "bytes_fp16": 4},
             "provenance": {
@@ -50,10 +57,34 @@ def fabricate(store: Store, plan: study.Planned, errors: int) -> None:
     )
 
 
-def paper_with(store: Store, errors, seeds=(0, 1, 2)) -> Paper:
-    """Both questions of the quick profile, with errors as ``errors(plan)`` says."""
+def unseen_part(spec, errors: int) -> dict | None:
+    """Shifts that take a third of the errors away, and what the examples' logits were."""
+    if not spec.data.unseen:
+        return None
+
+    def count(wrong: int) -> dict:
+        matrix = [[100 * (i == j) for j in range(10)] for i in range(10)]
+        lost = min(wrong, 100)
+        matrix[spec.data.unseen[0]] = [0] * 10
+        matrix[spec.data.unseen[0]][spec.data.unseen[0]] = 100 - lost
+        matrix[spec.data.unseen[0]][spec.data.unseen[0] - 1] = lost
+        return {"bias": 2.0, "errors": wrong, "errors_unseen": lost, "confusion": matrix}
+
+    shifts = {s: count(errors * 2 // 3) for s in ("validation", "label_free", "oracle")}
+    examples = [[[float(i == 0) for i in range(10)]] * 10 for _ in spec.data.unseen]
+    images = 100 * len(spec.data.unseen)
+    return {"classes": list(spec.data.unseen), "images": images, "examples": examples} | {
+        "none": count(errors),
+        **shifts,
+    }
+
+
+def paper_with(store: Store, errors, seeds=(0, 1, 2), questions=("q1", "q2")) -> Paper:
+    """Questions of the quick profile, with errors as ``errors(plan)`` says."""
     store.keep("mnist5k", LABELS, TRUTH.encode())
-    for question in ("q1", "q2"):
+    sheet = torch.zeros(1, 280, 280, dtype=torch.uint8)
+    store.keep("mnist5k", EXAMPLES, encode_png(sheet).numpy().tobytes())
+    for question in questions:
         chosen = params.read("quick", question)
         for plan in study.grid(question, chosen):
             if plan.role == "teacher" or plan.spec.seed in seeds:
@@ -124,16 +155,38 @@ def test_quick_answers_do_not_compare_themselves_with_the_published_numbers(stor
     assert "not comparable" in paper_with(store, plausible).answer("q2")
 
 
-@pytest.mark.parametrize("name", ["q1", "q2", "q2-claims", "q2-mcnemar", "provenance"])
-def test_tables_are_pipe_tables_without_gaps(store, name):
-    lines = paper_with(store, plausible).table(name).splitlines()
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+EVERY = ("q1", "q2", "q3", "q4")
+TABLES = [
+    *("q1", "q2", "q2-claims", "q2-mcnemar", "q3", "q3-claims", "q4", "q4-digits", "q4-claims"),
+    "provenance",
+]
+FIGURES = [
+    *("kinds", "q1", "q2", "q2-curves", "q3", "q3-teacher", "q4", "q4-unseen", "q4-digits"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Paper:
+    """All questions, complete."""
+    return paper_with(Store(tmp_path_factory.mktemp("whole")), plausible, questions=EVERY)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_pipe_tables_without_gaps(whole, name):
+    lines = whole.table(name).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert "nan" not in "\n".join(lines).lower()
 
 
-@pytest.mark.parametrize("name", ["q1", "q2", "q2-curves", "kinds"])
-def test_figures_show_something(store, name):
-    figure = paper_with(store, plausible).figure(name)
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_show_something(whole, name):
+    figure = whole.figure(name)
     assert all(axis.has_data() or axis.patches for axis in figure.axes)
 
 
@@ -155,3 +208,116 @@ def test_the_difference_is_averaged_within_a_teacher(store):
 def test_a_notebook_shows_no_raw_cross_references():
     text = without_references("as in @sec-q2, chosen (@tbl-tuning).")
     assert "@" not in text
+
+
+@pytest.mark.parametrize("seeds", [(), (0,)])
+def test_tables_figures_and_answers_bear_missing_runs(store, seeds):
+    paper = paper_with(store, plausible, seeds=seeds, questions=EVERY)
+    shown = [*(paper.table(name) for name in TABLES), *(paper.answer(q) for q in EVERY)]
+    assert not any(re.search(r"\bnan\b", text) for text in shown)
+    for name in FIGURES:
+        figure = paper.figure(name)
+        assert figure is not None or not seeds, name
+        plt.close("all")
+
+
+def by_temperature(wide: dict[float, int], narrow: dict[float, int]):
+    """Errors of Q3's nets by width and temperature, the same spread everywhere."""
+
+    def errors(plan: study.Planned) -> int:
+        if plan.arm != "kd":
+            return 90 + plan.spec.seed % 3
+        table = wide if plan.pair == "300" else narrow
+        return table.get(plan.spec.loss.temperature, 80) + plan.spec.seed % 3
+
+    return errors
+
+
+def test_q3_tests_both_published_claims_by_name(store):
+    paper = paper_with(
+        store, by_temperature({}, {1: 95, 2.5: 60, 4: 62, 8: 90, 20: 90}), questions=["q3"]
+    )
+    text = paper.answer("q3")
+    assert "are alike, within δ = 1 errors, **holds**" in text
+    assert "best for narrow nets **holds**" in text
+    assert "With 30 units validation chooses T = 2.5" in text
+
+
+def test_q3_says_so_when_the_published_claims_fail(store):
+    paper = paper_with(
+        store,
+        by_temperature({8: 40, 20: 85}, {1: 50, 2.5: 80, 4: 80, 8: 50, 20: 50}),
+        questions=["q3"],
+    )
+    text = paper.answer("q3")
+    assert "are alike, within δ = 1 errors, **does not hold**" in text
+    assert "best for narrow nets **does not hold**" in text
+
+
+def test_q3_decides_nothing_on_one_seed(store):
+    paper = paper_with(store, by_temperature({}, {}), seeds=(0,), questions=["q3"])
+    text = paper.answer("q3")
+    assert text.count("**is not decided**") == 2
+    assert "1 of 3 teachers" in text
+
+
+def test_q3_chooses_its_temperature_on_validation_over_seeds_that_all_have(store):
+    errors = by_temperature({4: 10}, {})
+    paper = paper_with(store, errors, questions=["q3"])
+    assert q3.best(paper.frames["q3"], 300) == 4
+    for plan in study.grid("q3", params.read("quick", "q3")):
+        kept = plan.spec.loss.temperature == 4 and plan.spec.seed == 0
+        if plan.arm == "kd" and plan.pair == "300" and not kept:
+            path = store.record_path("mnist5k", plan.spec.run_id)
+            path.unlink() if plan.spec.loss.temperature == 4 else None
+    frame = Paper.load("quick", store.root).frames["q3"]
+    assert q3.best(frame, 300) == 4  # over the one seed that is left to all
+    assert "1 of 3 teachers" in q3.answer(frame, TRUTH).markdown
+
+
+def test_q4_speaks_of_the_digit_that_was_omitted_and_of_the_shift(store):
+    def errors(plan):
+        if plan.spec.data.unseen and plan.arm == "hard":
+            return 180 + plan.spec.seed
+        return (120 if plan.spec.data.unseen else 60) + plan.spec.seed % 3
+
+    paper = paper_with(store, errors, questions=["q4"])
+    claims_of_q4 = paper.answers["q4"].claims
+    assert claims_of_q4["q4.no3_kd_vs_hard"].verdict == "better"
+    assert claims_of_q4["q4.no3_shift"].verdict == "better"
+    assert claims_of_q4["q4.no3_shifted_vs_whole"].verdict == "worse"
+    text = paper.answer("q4")
+    assert "With no threes in the transfer set the student makes 121.0 errors" in text
+    assert "brings this to 80.3 errors and 19.7 %" in text
+    assert "too few digits to ask" in text
+
+
+def test_q4_turns_with_its_records(store):
+    paper = paper_with(
+        store,
+        lambda p: 300 if p.spec.data.unseen and p.arm == "kd" else 90 + p.spec.seed % 3,
+        questions=["q4"],
+    )
+    assert paper.answers["q4"].claims["q4.no3_kd_vs_hard"].verdict == "worse"
+    assert "the distilled one is **worse**" in paper.answer("q4")
+
+
+def test_the_soft_mass_is_correlated_with_recall_over_the_digits(store):
+    """Fabricated for the paper's ten digits: mass and recall in the same order."""
+    chosen = params.make(
+        "q4",
+        params.read("quick", "q4").settings() | {"omit_in_turn": list(range(10)), "profile": "ten"},
+    )
+    store.keep("mnist5k", LABELS, TRUTH.encode())
+    for plan in study.grid("q4", chosen):
+        omitted = plan.spec.data.omit
+        fabricate(store, plan, 90 - 5 * omitted[0] if omitted else 50)
+        if omitted and plan.arm == "kd":
+            record = store.read("mnist5k", plan.spec.run_id)
+            record["soft_targets"]["mass"] = [0.05 + 0.01 * d for d in range(10)]
+            store.write("mnist5k", record)
+    study.publish("q4", chosen, store)
+    paper = Paper.load("ten", store.root)
+    found = q4.prediction_by_mass(paper.frames["q4"])
+    assert (found.n, found.rho) == (10, pytest.approx(1))
+    assert "does predict which are easy" in paper.answer("q4").replace("\n", " ")

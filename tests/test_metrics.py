@@ -7,8 +7,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 
-from darkknowledge import metrics
+from darkknowledge import losses, metrics
 
 LN3 = math.log(3)
 
@@ -105,3 +107,77 @@ def test_a_report_is_json_and_speaks_of_a_teacher_only_where_there_is_one(guess)
     assert alone["teacher_agreement"] is alone["teacher_kl"] is None
     assert (taught["teacher_agreement"], taught["teacher_kl"]) == (1, 0)
     assert json.loads(json.dumps(taught)) == taught
+
+
+def test_a_teacher_that_knows_nothing_has_uniform_soft_labels_at_any_temperature():
+    found = metrics.soft_targets(torch.zeros(6, 4), torch.zeros(6, 4), torch.arange(6) % 4, 5.0)
+    assert found["entropy"] == pytest.approx(math.log(4))
+    assert found["mass"] == pytest.approx([0.25] * 4)
+    assert found["gradient_soft"] == pytest.approx(0)
+    # softmax − onehot at uniform probabilities: (3/4, 1/4, 1/4, 1/4) in size
+    assert found["gradient_hard"] == pytest.approx(math.sqrt(12) / 4)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 20.0])
+def test_the_soft_gradient_is_that_of_the_loss(guess, temperature):
+    student, labels = guess
+    teacher = student.flip(0)
+    leaf = student.clone().requires_grad_()
+    losses.softened_kl(teacher, leaf, temperature).backward()  # the mean over the batch
+    expected = (leaf.grad * len(leaf)).norm(dim=1).mean()
+    found = metrics.soft_targets(teacher, student, labels, temperature)
+    assert found["gradient_soft"] == pytest.approx(float(expected))
+
+
+def test_soft_labels_grow_flatter_with_temperature(guess):
+    logits, labels = guess
+    entropies = [
+        metrics.soft_targets(logits, logits, labels, t)["entropy"] for t in (0.05, 1, 4, 90)
+    ]
+    assert entropies == sorted(entropies)
+    assert entropies[-1] == pytest.approx(math.log(4), abs=1e-3)
+
+
+@given(some.integers(0, 10_000), some.sampled_from([[2], [0, 3], [0, 1, 2]]))
+def test_the_chosen_bias_has_the_fewest_errors_of_all(seed, unseen):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(40, 4, generator=generator).round(decimals=1)  # with ties
+    labels = torch.randint(0, 4, (40,), generator=generator)
+    margins = metrics.Margins.of(logits, unseen)
+
+    def errors(bias: float) -> int:
+        return int((margins.predicted(bias) != labels).sum())
+
+    best = min(errors(float(b)) for b in torch.arange(-9, 9, 0.025))
+    assert errors(margins.fewest_errors(labels)) == best
+
+
+def test_a_bias_moves_predictions_as_adding_it_to_the_logits_does(guess):
+    logits, _ = guess
+    shifted = logits.clone()
+    shifted[:, [1, 3]] += 0.7
+    assert torch.equal(metrics.Margins.of(logits, [1, 3]).predicted(0.7), shifted.argmax(1))
+
+
+def test_the_label_free_bias_gives_unseen_classes_their_share(guess):
+    logits, _ = guess
+    margins = metrics.Margins.of(logits, [1])
+    for share in (0.1, 0.5, 0.9):
+        given_away = (margins.predicted(margins.matching_share(share)) == 1).double().mean()
+        assert given_away == pytest.approx(share)
+
+
+def test_shifts_are_counted_on_test_and_none_is_the_plain_prediction(guess):
+    logits, labels = guess
+    held_out = logits.flip(0), labels.flip(0)
+    found = metrics.bias_shifts(held_out, (logits, labels), [2])
+    assert found["images"] == int((labels == 2).sum())
+    assert found["none"]["errors"] == metrics.errors(logits, labels)
+    assert found["none"]["confusion"] == metrics.confusion(logits, labels).tolist()
+    # Validation and test hold the same images here, so both choose the same number of errors.
+    assert found["validation"]["errors"] == found["oracle"]["errors"] <= found["none"]["errors"]
+    for shift in ("none", "oracle", "validation", "label_free"):
+        matrix = torch.tensor(found[shift]["confusion"])
+        assert matrix.sum() - matrix.trace() == found[shift]["errors"]
+        assert matrix[2].sum() - matrix[2, 2] == found[shift]["errors_unseen"]
+    json.dumps(found)

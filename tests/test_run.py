@@ -274,3 +274,32 @@ def test_a_label_tells_runs_apart():
     specs = [TEACHER, BASELINE, STUDENT, small_run(model=ModelSpec("mlp", (8,)))]
     assert len({s.label for s in specs}) == 4
     assert all(s.run_id in s.label for s in specs)
+
+
+def test_a_student_that_never_saw_a_class_keeps_what_its_bias_can_do(store):
+    """The shifts are counted on the very predictions of the record, with pictures beside them."""
+    spec = dataclasses.replace(STUDENT, data=dataclasses.replace(STUDENT.data, omit=(3,)))
+    record = execute(spec, store)
+    unseen = record["unseen"]
+    assert unseen["classes"] == [3]
+    assert unseen["none"]["errors"] == record["test"]["errors"]
+    assert unseen["none"]["confusion"] == record["test"]["confusion"]
+    assert unseen["oracle"]["errors"] <= unseen["none"]["errors"]
+    assert sum(map(sum, unseen["validation"]["confusion"])) == record["test"]["n"]
+    examples = torch.tensor(unseen["examples"])
+    assert examples.shape == (1, 10, 10)
+    # The first ten test images of the class, in the order of the test set.
+    told = [
+        int(c)
+        for c, t in zip(record["predictions"], store.labels("mnist5k"), strict=True)
+        if t == "3"
+    ]
+    assert examples[0].argmax(1).tolist() == told[:10]
+    assert store.examples_path("mnist5k").read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_runs_on_a_restricted_set_have_shifts_and_only_taught_ones_soft_targets(store):
+    student, baseline = execute(STUDENT, store), execute(BASELINE, store)
+    assert student["unseen"] is baseline["unseen"] is baseline["soft_targets"] is None
+    assert student["soft_targets"]["images"] == 350
+    assert sum(student["soft_targets"]["mass"]) == pytest.approx(1, abs=1e-4)

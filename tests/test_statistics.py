@@ -92,3 +92,21 @@ def test_welch_agrees_with_its_formula():
 def test_wilson_gives_the_published_interval_of_67_errors():
     low, high = st.wilson(67, 10_000)
     assert (round(low), round(high)) == (53, 85)
+
+
+def test_the_rank_correlation_sees_only_order():
+    x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    y = [2.0, 1.0, 4.0, 3.0, 6.0, 5.0]
+    found = st.rank_correlation(x, y)
+    assert found.rho == pytest.approx(1 - 6 * 6 / (6 * 35))  # Σd² = 6, n = 6
+    assert found.low < found.rho < found.high
+    assert st.rank_correlation([v**3 for v in x], y) == found
+    turned = st.rank_correlation([-v for v in x], y)
+    assert (turned.rho, turned.low, turned.high) == pytest.approx(
+        (-found.rho, -found.high, -found.low)
+    )
+
+
+def test_a_rank_correlation_of_too_few_or_of_constants_is_nothing():
+    for x, y in (([], []), ([1, 2, 3], [1, 2, 3]), ([1, 1, 1, 1], [1, 2, 3, 4])):
+        assert math.isnan(st.rank_correlation(x, y).rho)

@@ -102,3 +102,57 @@ def test_each_arm_of_the_paper_takes_its_best_candidate_on_validation():
     for arm, recipe in (("hard", chosen.student_recipe), ("kd", chosen.student_recipe_kd)):
         runs = frame[frame["arm"] == arm].set_index("pair")["validation_errors"]
         assert runs[recipe] == runs.min()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_q3_has_every_temperature_at_every_width_with_its_baseline(profile):
+    chosen = params.read(profile, "q3")
+    found: dict = {}
+    for plan in study.grid("q3", chosen):
+        if plan.role != "teacher":
+            loss = plan.spec.loss
+            key = plan.spec.model.hidden, loss.temperature if plan.arm == "kd" else None
+            found.setdefault(key, []).append(plan.spec.seed)
+    for width in chosen.widths:
+        seeds = set(found[(width, width), None])
+        for t in chosen.temperatures:
+            more = width == max(chosen.widths) and t in chosen.more_seeds_temperatures
+            expected = {*chosen.seeds, *(chosen.more_seeds if more else ())}
+            assert set(found[(width, width), t]) == expected <= seeds
+    narrow = (min(chosen.widths),) * 2
+    assert all((narrow, t) in found for t in chosen.narrow_temperatures)
+    kinds = len(chosen.widths) * (len(chosen.temperatures) + 1) + len(chosen.narrow_temperatures)
+    assert len(found) == kinds
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_q4_filters_the_transfer_set_of_students_only(profile):
+    chosen = params.read(profile, "q4")
+    plans = study.grid("q4", chosen)
+    for plan in plans:
+        assert plan.spec.data.validation == chosen.validation
+        if plan.spec.teacher:
+            assert plan.spec.teacher.data.unseen == ()
+    omitted = {p.spec.data.omit for p in plans if p.arm == "kd" and p.spec.data.omit}
+    assert omitted == {(d,) for d in chosen.omit_in_turn}
+    for kind in ("kd", "hard"):  # both ways to train on each transfer set, and on the whole one
+        sets = {(p.spec.data.omit, p.spec.data.keep) for p in plans if p.arm == kind}
+        assert len(sets) == len(chosen.omit_in_turn) + 2
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_questions_share_runs_instead_of_repeating_them(profile):
+    def ids(question, arm):
+        plans = study.grid(question, params.read(profile, question))
+        return {p.spec.run_id for p in plans if p.arm == arm and not p.spec.data.unseen}
+
+    assert ids("q4", "kd") <= ids("q2", "soft_only")
+    assert ids("q4", "hard") <= ids("q1", "hard")
+    assert ids("q1", "teacher") == ids("q3", "teacher") == ids("q4", "teacher")
+
+
+def test_one_seed_of_every_temperature_comes_before_second_seeds():
+    chosen = params.read("paper", "q3")
+    order = [s.seed for s in study.ordered(study.grid("q3", chosen)) if s.seed < 100]
+    kinds = len(chosen.widths) * (len(chosen.temperatures) + 1) + len(chosen.narrow_temperatures)
+    assert set(order[:kinds]) == {chosen.seeds[0]}

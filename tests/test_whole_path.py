@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import small_project
+from darkknowledge import notebooks
 from small_project import REPOSITORY, call, command, record_times
 
 QUARTO = shutil.which("quarto")
@@ -34,10 +35,10 @@ def answer_of(notebook: Path) -> str:
 
 
 def test_the_notebooks_train_every_run_and_end_with_an_answer(project):
-    for question, name in (("q1", "q1_cumbersome_vs_small"), ("q2", "q2_normal_distillation")):
+    for question, name in notebooks.NAMES.items():
         frame = pd.read_csv(project / "results" / "quick" / f"{question}.csv")
         assert frame["test_errors"].notna().all()
-        executed = project / "results" / "quick" / f"{name}.ipynb"
+        executed = project / "results" / "quick" / name
         assert "**Found.**" in answer_of(executed)
         assert "Not measured" not in answer_of(executed)
 
@@ -56,7 +57,7 @@ def test_a_second_run_trains_nothing(project):
     before = record_times(project)
     done = call(project, "train", "quick")
     assert done.returncode == 0
-    assert "0 runs trained, 39 were stored already" in done.stdout
+    assert f"0 runs trained, {len(before)} were stored already" in done.stdout
     assert record_times(project) == before
 
 
@@ -75,6 +76,44 @@ def test_another_temperature_trains_only_what_is_missing_and_the_answer_speaks_o
     assert len(after) - len(before) == 9
     assert "T = 3" in answer_of(project / "out.ipynb")
     assert (project / "results" / "my-temp" / "q2.csv").exists()
+
+
+def test_other_temperatures_of_q3_train_only_those_and_the_report_names_them(project):
+    before = record_times(project)
+    done = command(
+        project,
+        *("papermill", "report/notebooks/q3_temperature.ipynb", "out.ipynb"),
+        *("-k", "python3", "-f", "params/quick/q3.yaml", "--no-progress-bar"),
+        *("-y", "{profile: my-temps, temperatures: [3, 11]}"),
+    )
+    assert done.returncode == 0, done.stderr
+    after = record_times(project)
+    assert {k: after[k] for k in before} == before
+    assert len(after) - len(before) == 12  # two temperatures, two widths, three seeds
+    assert "300 units: 3 and 11; 8 units: 3 and 11" in answer_of(project / "out.ipynb")
+    if QUARTO:
+        done = call(project, "render", "my-temps", "--to", "gfm")
+        assert done.returncode == 0, done.stderr
+        text = Path(done.stdout.strip()).read_text()
+        assert "300 units: 3 and 11" in text.replace("\n", " ")
+        assert text.count("Not part of this profile.") >= 6  # Q1, Q2 and Q4
+        assert "?@" not in text
+
+
+def test_another_digit_is_omitted_by_one_parameter(project):
+    before = record_times(project)
+    done = command(
+        project,
+        *("papermill", "report/notebooks/q4_omitted_digit.ipynb", "out.ipynb"),
+        *("-k", "python3", "-f", "params/quick/q4.yaml", "--no-progress-bar"),
+        *("-y", "{profile: my-digit, omit_in_turn: [5]}"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert {k: v for k, v in record_times(project).items() if k in before} == before
+    assert "With no fives in the transfer set" in answer_of(project / "out.ipynb")
+    frame = pd.read_csv(project / "results" / "my-digit" / "q4.csv", dtype={"omitted": str})
+    assert set(frame["omitted"].dropna()) == {"5"}
+    assert frame.loc[frame["omitted"] == "5", "unseen_recall_validation"].notna().all()
 
 
 def test_changed_parameters_do_not_touch_the_shipped_profiles_table(project):
@@ -130,7 +169,7 @@ def test_without_quarto_the_notebooks_stand_in_for_the_report(project):
     assert done.returncode == 0
     assert "Get Quarto" in done.stderr
     pages = [Path(line) for line in done.stdout.splitlines()]
-    assert [p.name for p in pages] == ["q1_cumbersome_vs_small.html", "q2_normal_distillation.html"]
+    assert [p.stem + ".ipynb" for p in pages] == list(notebooks.NAMES.values())
     text = pages[1].read_text()
     assert "Found." in text
     assert "study.complete(" not in text  # the code stays out

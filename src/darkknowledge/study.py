@@ -178,7 +178,7 @@ def q3(params: p.Q3) -> list[Planned]:
             hard = build.spec(hidden, params.student_recipe, seed)
             grid.append(Planned("q3", "baseline", "hard", "hinton", hard, pair))
         narrow = params.narrow_temperatures if narrowest else ()
-        for t in sorted((*params.temperatures, *narrow)):
+        for t in sorted({*params.temperatures, *narrow}):
             loss = LossSpec.mix("kd", t, params.alpha)
             for seed in (*params.seeds, *(extra if t in params.more_seeds_temperatures else ())):
                 teacher = build.teacher_of(seed)

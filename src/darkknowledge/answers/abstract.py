@@ -4,8 +4,35 @@ from __future__ import annotations
 
 import pandas as pd
 
+from darkknowledge.answers import q3, q4
 from darkknowledge.answers.common import HARD, KD, TEACHER, Answer, errors_of, images_of
-from darkknowledge.wording import number
+from darkknowledge.claims import Claim
+from darkknowledge.wording import joined, number
+
+
+def _temperature(frame: pd.DataFrame, claims: dict[str, Claim]) -> list[str]:
+    wide = {w: q3.alike_holds(w, claims) for w in q3.widths(frame)}
+    found = [f"{verdict} with {w} units" for w, verdict in wide.items() if verdict]
+    text = [f"That all high temperatures are alike {joined(found)}."] if found else []
+    narrow = q3.narrow(frame)
+    if narrow and (verdict := q3.band_holds(narrow, claims)):
+        low, high = q3.BAND
+        text.append(f"That T of {low:g} to {high:g} is best {verdict} with {narrow} units.")
+    return text
+
+
+def _omitted(frame: pd.DataFrame) -> list[str]:
+    sets = q4.single_digits(frame)
+    rows = sets[0].rows(frame) if sets else frame[:0]
+    if not len(rows) or rows["unseen_recall_none"].isna().all():
+        return []
+    before, after = (
+        number(100 * rows[f"unseen_recall_{shift}"].mean()) for shift in ("none", "validation")
+    )
+    return [
+        f"A student with {sets[0].name} in its transfer set gets {before} % of them right, and "
+        f"{after} % after a shift of that class's bias chosen on validation."
+    ]
 
 
 def abstract(answers: dict[str, Answer], frames: dict[str, pd.DataFrame], labels: str) -> str:
@@ -30,4 +57,8 @@ def abstract(answers: dict[str, Answer], frames: dict[str, pd.DataFrame], labels
                 else f"Distilled from the cumbersome net, the small one makes {number(kd.mean)}; "
                 f"against true labels this is {claim.verdict} {claim.evidence}."
             )
+    if "q3" in answers:
+        parts += _temperature(frames["q3"], answers["q3"].claims)
+    if "q4" in answers:
+        parts += _omitted(frames["q4"])
     return " ".join(parts) or "Nothing is measured at these settings yet."

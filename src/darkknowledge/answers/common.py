@@ -56,7 +56,11 @@ class Answer:
             "Gap.": self.gap,
             "Open.": self.open,
         }
-        return "\n\n".join(f"**{head}** {sentence(text)}" for head, text in parts.items() if text)
+        return "\n\n".join(
+            f"**{head}** " + "\n\n".join(map(sentence, text.split("\n\n")))
+            for head, text in parts.items()
+            if text
+        )
 
 
 def literature(root: Path) -> pd.DataFrame:

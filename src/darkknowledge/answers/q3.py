@@ -180,10 +180,10 @@ def answer(frame: pd.DataFrame, labels: str) -> Answer:
     alpha = runs_of(frame, KD)["alpha"].iloc[0]
     open_ = (
         f"One weight of the soft labels (α = {alpha:g}) is used at every temperature, so T also sets "
-        "how much the soft part counts beside the true labels (@fig-q3-teacher); the two are not "
-        "separated here."
+        "how much the soft part counts beside the true labels (@fig-q3-teacher), and below one how "
+        "large the steps are; neither is separated here from what the soft labels say."
     )
-    return Answer(expected, " ".join(map(sentence, filter(None, parts))), gap, open_, claims)
+    return Answer(expected, "\n\n".join(map(sentence, filter(None, parts))), gap, open_, claims)
 
 
 def _chosen(frame: pd.DataFrame, width: int, claims: dict[str, Claim], labels: str) -> str:
@@ -206,6 +206,29 @@ def _chosen(frame: pd.DataFrame, width: int, claims: dict[str, Claim], labels: s
     )
 
 
+def alike_holds(width: int, claims: dict[str, Claim]) -> str:
+    """Whether all high temperatures are alike at a width: ``holds``, ``does not hold``, ``is not
+    decided``; empty if none are compared."""
+    found = [c for k, c in claims.items() if k.startswith(f"q3.w{width}_t")]
+    if not found:
+        return ""
+    return verdict_of_all(
+        [c.verdict.startswith("alike") or c.verdict.endswith("within δ") for c in found],
+        [c.verdict in ("better", "worse") for c in found],
+    )
+
+
+def band_holds(width: int, claims: dict[str, Claim]) -> str:
+    """Whether the band is best at a width, in the words of :func:`alike_holds`."""
+    found = [claims.get(f"q3.w{width}_band_vs_{side}") for side in ("lower", "higher")]
+    if not any(found):
+        return ""
+    return verdict_of_all(
+        [c is not None and c.verdict.startswith("better") for c in found],
+        [c is not None and c.verdict.startswith(("worse", "alike")) for c in found],
+    )
+
+
 def _alike(frame: pd.DataFrame, width: int, claims: dict[str, Claim]) -> str:
     against = reference(frame, width)
     found = [c for k, c in claims.items() if k.startswith(f"q3.w{width}_t")]
@@ -216,14 +239,10 @@ def _alike(frame: pd.DataFrame, width: int, claims: dict[str, Claim]) -> str:
         temperature = claim.subject.name.rpartition(" ")[2]
         groups.setdefault(claim.verdict, []).append(f"{temperature} ({_brief(claim)})")
     listed = "; ".join(f"**{verdict}**: T = {joined(names)}" for verdict, names in groups.items())
-    conclusion = verdict_of_all(
-        [c.verdict.startswith("alike") or c.verdict.endswith("within δ") for c in found],
-        [c.verdict in ("better", "worse") for c in found],
-    )
     return (
         f"With {width} units, high temperatures beside T = {against:g} (difference in errors, "
         f"interval): {listed}. That all of them from {HIGH:g} on are alike, within δ = "
-        f"{number(found[0].delta, 0)} errors, **{conclusion}** here."
+        f"{number(found[0].delta, 0)} errors, **{alike_holds(width, claims)}** here."
     )
 
 
@@ -247,13 +266,9 @@ def _band(frame: pd.DataFrame, width: int, claims: dict[str, Claim]) -> str:
         else:
             than = "than" if claim.verdict.startswith(("better", "worse")) else "against"
             parts.append(f"**{claim.verdict}** {than} {side} ones {claim.evidence}")
-    conclusion = verdict_of_all(
-        [c is not None and c.verdict.startswith("better") for c in found.values()],
-        [c is not None and c.verdict.startswith(("worse", "alike")) for c in found.values()],
-    )
     return (
         f"With {width} units the mean of T = {values(groups['inside'])} is {'; '.join(parts)}. "
-        f"That T of {BAND[0]:g} to {BAND[1]:g} is best for narrow nets **{conclusion}** here "
+        f"That T of {BAND[0]:g} to {BAND[1]:g} is best for narrow nets **{band_holds(width, claims)}** here "
         "(temperatures below one are left out of this comparison)."
     )
 
@@ -272,9 +287,10 @@ def _soft_part(frame: pd.DataFrame) -> str:
     )
     if low < 1 and 1 in table.index:
         ratio = table.loc[low, "soft"] / table.loc[1, "soft"]
+        shares = (f"{number(100 * table.loc[t, 'share'], 0)} %" for t in (low, 1))
         text += (
             f" Below T = 1 the factor T² makes the soft gradient small: at T = {low:g} it has "
-            f"{number(100 * ratio, 0)} % of its norm at T = 1, so such students learn mostly from the "
-            "remaining weight of the true labels."
+            f"{number(100 * ratio, 0)} % of its norm at T = 1, and {' against '.join(shares)} of the "
+            "whole."
         )
     return text

@@ -194,7 +194,7 @@ def answer(frame: pd.DataFrame, labels: str, published: pd.DataFrame) -> Answer:
     parts.append(_digits(frame))
     return Answer(
         expected,
-        " ".join(filter(None, parts)),
+        "\n\n".join(filter(None, parts)),
         _gap(frame, theirs) if is_mnist(frame) else other_data(frame),
         "The shift needs a few labelled images of the unseen digit, or the assumption that all digits "
         "are equally frequent; how few labelled images would do is not tested. The teacher has seen "
@@ -234,15 +234,14 @@ def _one_set(frame: pd.DataFrame, transfer: Transfer, claims: dict[str, Claim]) 
         )
     }
     hard = rows_mean(transfer.rows(frame, "hard"))
-    digits = "it never saw" if transfer.kept else f"({plural(int(transfer.omitted))})"
+    digits = "digits that it never saw" if transfer.kept else plural(int(transfer.omitted))
+    classes = "classes" if transfer.kept else "class"
     count = share(of["shift"].effect.n, of["shift"].planned, of["shift"].unit)
     text = (
         f"With {transfer.name} in the transfer set the student makes {number(mean['errors_none'])} "
-        f"errors of {number(of['shift'].images, 0)} (mean, n = {count}) and still gets "
-        f"{_percent(mean['unseen_recall_none'])} of the digits {digits} right"
+        f"errors of {number(of['shift'].images, 0)} (mean, n = {count}) and gets "
+        f"{_percent(mean['unseen_recall_none'])} of the {digits} right"
     )
-    if transfer.omitted:
-        text = text.replace(f"the digits {digits}", f"the {plural(int(transfer.omitted))}")
     if hard.n:
         text += (
             f"; on true labels, which cannot name an unseen digit, the same net makes "
@@ -250,7 +249,7 @@ def _one_set(frame: pd.DataFrame, transfer: Transfer, claims: dict[str, Claim]) 
             f"{of['kd_vs_hard'].evidence}"
         )
     return (
-        f"{text}. A bias of {signed(mean['bias_validation'])} on the unseen classes, chosen on "
+        f"{text}. A bias of {signed(mean['bias_validation'])} on the unseen {classes}, chosen on "
         f"validation, brings this to {number(mean['errors_validation'])} errors and "
         f"{_percent(mean['unseen_recall_validation'])}: {_shifted(of['shift'])}. Chosen without any "
         f"label, from the class balance alone, the shift gives {number(mean['errors_label_free'])} "

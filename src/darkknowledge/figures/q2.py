@@ -78,8 +78,10 @@ def _readable_limit(frame: pd.DataFrame) -> float:
     return 1.08 * float(means[~(means > 3 * hard)].max())
 
 
-def learning_curves(frame: pd.DataFrame) -> Figure:
+def learning_curves(frame: pd.DataFrame) -> Figure | None:
     """Validation accuracy and training loss over the epochs: mean and range over the seeds."""
+    if not any(r for arm in (HARD, KD, SOFT) for r in runs_of(frame, arm)["record"]):
+        return None
     figure, axes = plt.subplots(1, 2)
     drawn = []
     for arm in (HARD, KD, SOFT):

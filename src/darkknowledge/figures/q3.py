@@ -15,9 +15,11 @@ from darkknowledge.answers.q3 import at, best, soft_gradient, temperatures, widt
 from darkknowledge.figures.common import BLUE, GREEN, LOOK
 
 
-def errors_by_temperature(frame: pd.DataFrame) -> Figure:
+def errors_by_temperature(frame: pd.DataFrame) -> Figure | None:
     """Test errors against T, a panel a width, with the band of the net on true labels."""
     every = widths(frame)
+    if frame.loc[frame["role"] != "teacher", "test_errors"].isna().all():
+        return None
     figure, axes = plt.subplots(1, len(every), squeeze=False, figsize=(7.0, 3.2))
     colour, marker = LOOK["kd"]
     for axis, width in zip(axes[0], every, strict=True):
@@ -59,7 +61,8 @@ def errors_by_temperature(frame: pd.DataFrame) -> Figure:
         axis.set_title(f"{width} units", loc="left")
         _log_axis(axis, list(found))
     axes[0][0].set_ylabel("test errors")
-    axes[0][-1].legend(loc="best")
+    handles = {h.get_label(): h for axis in axes[0] for h in axis.get_legend_handles_labels()[0]}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -72,8 +75,10 @@ def _log_axis(axis: Axes, ticks: list[float]) -> None:
     axis.set_xticklabels([f"{t:g}" for t in shown])
 
 
-def soft_labels_by_temperature(frame: pd.DataFrame) -> Figure:
+def soft_labels_by_temperature(frame: pd.DataFrame) -> Figure | None:
     """Entropy of the teachers' soft labels, and the soft part's share of the gradient, against T."""
+    if all(soft_gradient(frame, width).empty for width in widths(frame)):
+        return None
     figure, axes = plt.subplots(1, 2, figsize=(7.0, 2.8))
     looks = ((BLUE, "D"), (GREEN, "^"), LOOK["hard"], LOOK["teacher"])
     for width, (colour, marker) in zip(widths(frame), looks, strict=False):

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from darkknowledge.answers.q4 import by_digit, single_digits
 from darkknowledge.figures.common import BLUE, ORANGE, half_widths
@@ -129,6 +130,7 @@ def digits(frame: pd.DataFrame) -> Figure | None:
             str(row.digit), (row.mass, recall), xytext=(5, 3), textcoords="offset points"
         )
     axes[1].margins(x=0.15)
+    axes[1].xaxis.set_major_locator(MaxNLocator(4))
     axes[1].set_xlabel("teacher's mean soft probability of the digit")
     low = min(recalls)
     axes[0].set_ylim(max(-3, low - 25), 103)
