@@ -102,7 +102,7 @@ def test_a_notebook_mirrors_the_parameters_their_defaults_and_explains_each(ques
 @pytest.mark.parametrize("question", notebooks.NAMES)
 def test_a_notebook_is_thin_and_stored_without_outputs(question):
     cells = json.loads(notebooks.path_of(question).read_text())["cells"]
-    assert len(cells) <= 9
+    assert len(cells) <= 8
     assert not any(cell.get("outputs") for cell in cells)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from darkknowledge import statistics as st
-from darkknowledge.wording import interval, number, p_value, share, signed
+from darkknowledge.wording import adjusted_p, number, share, signed, with_interval
 
 #: δ of the equivalence test, in percentage points of test accuracy.
 DELTA_POINTS = {"mnist": 0.1, "mnist5k": 0.1}
@@ -69,8 +69,8 @@ class Claim:
         if len(self.seeds) > self.effect.n:
             count += f", {len(self.seeds)} pairs of runs"
         return (
-            f"({signed(self.effect.mean)} errors of {number(self.images, 0)}, 95 % interval "
-            f"{interval(self.effect)}, n = {count}, adjusted {p_value(self.p_adjusted)})"
+            f"({signed(self.effect.mean)} errors of {number(self.images, 0)}, "
+            f"{with_interval(self.effect)}, n = {count}, {adjusted_p(self.p_adjusted)})"
         )
 
 

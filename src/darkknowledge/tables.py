@@ -179,8 +179,9 @@ def q4(frame: pd.DataFrame) -> pd.DataFrame:
             ("oracle", "hindsight"),
         ):
             effect = rows_mean(runs, "test_errors" if whole else f"errors_{shift}")
-            recall = "" if whole else f"; {_recall(rows_mean(runs, f'unseen_recall_{shift}'))} %"
-            cells[head] = "" if whole and shift != "none" else measured(effect, 0) + recall
+            cells[head] = "" if whole and shift != "none" else measured(effect, 0)
+            if effect.n and not whole:
+                cells[head] += f"; {_recall(rows_mean(runs, f'unseen_recall_{shift}'))} %"
         rows.append(cells)
     return pd.DataFrame(rows)
 

@@ -39,6 +39,17 @@ def measured(effect: Effect, decimals: int = 1) -> str:
     return f"{number(effect.mean, decimals)} ({interval(effect, decimals)})"
 
 
+def with_interval(effect: Effect, decimals: int = 1) -> str:
+    """``95 % interval 1.0 to 2.0``, or ``no interval``."""
+    text = interval(effect, decimals)
+    return text if math.isnan(effect.low) else f"95 % interval {text}"
+
+
+def adjusted_p(p: float) -> str:
+    """``adjusted p = 0.012``, or ``no p-value``."""
+    return p_value(p) if math.isnan(p) else f"adjusted {p_value(p)}"
+
+
 def p_value(p: float) -> str:
     """``p = 0.012`` or ``p < 0.001``."""
     if math.isnan(p):

@@ -23,12 +23,12 @@ from darkknowledge.answers.common import (
 )
 from darkknowledge.claims import Arm, Claim, adjusted, paired, runs_of, shrinkage, to_teacher
 from darkknowledge.wording import (
-    interval,
+    adjusted_p,
     joined,
     number,
-    p_value,
     sentence,
     signed,
+    with_interval,
 )
 
 
@@ -174,8 +174,8 @@ def _jitter_sentence(claims: dict[str, Claim]) -> str:
     )
     return (
         f"Where everybody sees jittered inputs, distillation is **{claim.verdict}** {claim.evidence}; "
-        f"{change} (difference of the gains {signed(shrink.effect.mean)} errors, interval "
-        f"{interval(shrink.effect)}, adjusted {p_value(shrink.p_adjusted)})."
+        f"{change} (difference of the gains {signed(shrink.effect.mean)} errors, "
+        f"{with_interval(shrink.effect)}, {adjusted_p(shrink.p_adjusted)})."
     )
 
 

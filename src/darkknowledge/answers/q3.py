@@ -268,8 +268,8 @@ def _band(frame: pd.DataFrame, width: int, claims: dict[str, Claim]) -> str:
             parts.append(f"**{claim.verdict}** {than} {side} ones {claim.evidence}")
     return (
         f"With {width} units the mean of T = {values(groups['inside'])} is {'; '.join(parts)}. "
-        f"That T of {BAND[0]:g} to {BAND[1]:g} is best for narrow nets **{band_holds(width, claims)}** here "
-        "(temperatures below one are left out of this comparison)."
+        f"That T of {BAND[0]:g} to {BAND[1]:g} is best for narrow nets "
+        f"**{band_holds(width, claims)}** here (temperatures below one are left out of this comparison)."
     )
 
 

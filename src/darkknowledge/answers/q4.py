@@ -16,7 +16,7 @@ from darkknowledge.answers.common import (
     rows_mean,
 )
 from darkknowledge.claims import Arm, Claim, adjusted, between
-from darkknowledge.wording import joined, number, p_value, share, signed
+from darkknowledge.wording import adjusted_p, joined, number, p_value, share, signed
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -254,7 +254,7 @@ def _one_set(frame: pd.DataFrame, transfer: Transfer, claims: dict[str, Claim]) 
         f"{_percent(mean['unseen_recall_validation'])}: {_shifted(of['shift'])}. Chosen without any "
         f"label, from the class balance alone, the shift gives {number(mean['errors_label_free'])} "
         f"errors and {_percent(mean['unseen_recall_label_free'])} "
-        f"({free.verdict} beside no shift, adjusted {p_value(free.p_adjusted)}); "
+        f"({free.verdict} beside no shift, {adjusted_p(free.p_adjusted)}); "
         f"with hindsight on the test set it would be {number(mean['errors_oracle'])} and "
         f"{_percent(mean['unseen_recall_oracle'])}. Beside the student of the whole transfer set, "
         f"{compared('that one', of['shifted_vs_whole'])}."
