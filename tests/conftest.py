@@ -107,3 +107,12 @@ def mnist_root() -> Path:
         if (Path(place) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
             return Path(place)
     pytest.skip("MNIST is not here: set DARKKNOWLEDGE_DATA to a folder that holds MNIST/raw/.")
+
+
+@pytest.fixture(scope="session")
+def cifar_root() -> Path:
+    """A folder that holds the CIFAR-10 mirror; the test is skipped where there is none."""
+    place = os.environ.get("DARKKNOWLEDGE_DATA")
+    if place and (Path(place) / "cifar10-jpeg" / "train").is_dir():
+        return Path(place)
+    pytest.skip("The CIFAR-10 mirror is not here: DARKKNOWLEDGE_DATA must hold cifar10-jpeg/.")

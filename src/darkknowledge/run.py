@@ -90,7 +90,8 @@ def _with_weights(spec: RunSpec, shape: tuple[int, ...], content: bytes) -> nn.M
 
 def _packed(model: nn.Module, name: str) -> bytes:
     """The weights as fp16 safetensors. Raises NonFiniteLoss if they do not fit into fp16."""
-    half = {k: v.half().cpu().contiguous() for k, v in model.state_dict().items()}
+    state = model.state_dict().items()  # counts of batches stay whole numbers
+    half = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state}
     if not all(bool(v.isfinite().all()) for v in half.values()):
         raise NonFiniteLoss(f"The weights of {name} are too large for fp16: it has diverged.")
     return save_safetensors(half)

@@ -17,8 +17,13 @@ from typing import Any
 #: for new ones.
 RECIPE_VERSION = 1
 
-DATASETS = ("mnist", "mnist5k")
-MODELS = ("mlp",)
+DATASETS = ("mnist", "mnist5k", "mnist5k_rgb", "cifar10", "cifar10_jpeg")
+#: Convolutional nets for 32 by 32 RGB images.
+CONVNETS = (
+    *("plain_cnn", "resnet8", "resnet20", "resnet32", "resnet56"),
+    *("resnet18", "resnet34", "resnet50", "vgg13", "mobilenetv2"),
+)
+MODELS = ("mlp", *CONVNETS)
 MODES = (
     "hard",
     "kd",
@@ -30,7 +35,7 @@ MODES = (
 )
 #: Modes whose loss needs the logits of a teacher network.
 TEACHER_MODES = ("kd", "shuffled_teacher", "untrained_teacher")
-AUGMENTATIONS = ("none", "jitter")
+AUGMENTATIONS = ("none", "jitter", "crop_flip")
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 PRECISIONS = ("bf16", "fp32")
@@ -163,11 +168,22 @@ class ModelSpec:
             dropout_input=number("dropout_input", self.dropout_input, 0, 0.99),
             dropout_hidden=number("dropout_hidden", self.dropout_hidden, 0, 0.99),
         )
+        if self.name != "mlp" and (self.hidden or self.dropout_input or self.dropout_hidden):
+            raise SpecError(f"hidden widths and dropout belong to mlp, not to {self.name}.")
 
     @property
     def label(self) -> str:
         """Short name for tables, as ``mlp-800-800``."""
         return "-".join([self.name, *map(str, self.hidden)])
+
+    @classmethod
+    def named(cls, label: str, **dropout: float) -> ModelSpec:
+        """The net that :attr:`label` names. Raises SpecError."""
+        name, *widths = label.split("-") if isinstance(label, str) else [label]
+        choose("a network", name, MODELS)
+        if not all(w.isdecimal() for w in widths):
+            raise SpecError(f"{label!r} is no network: widths follow mlp as in mlp-800-800.")
+        return cls(name, tuple(map(int, widths)), **(dropout if name == "mlp" else {}))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""The zoo: sizes known from the papers, shapes, seeds, and a round trip through half precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from darkknowledge import cost, models, run
+from darkknowledge.spec import CONVNETS, ModelSpec, SpecError
+
+SHAPE = (3, 32, 32)
+#: Trainable parameters and multiply-accumulates of one image. He et al. 2016 give 0.27, 0.46 and
+#: 0.85 million parameters for depths 20, 32 and 56; ResNet-18 with a CIFAR stem is known for 11.17
+#: million and 0.56 G.
+SIZES = {
+    "plain_cnn": (357_514, 10_585_344),
+    "resnet8": (75_290, 12_239_488),
+    "resnet20": (269_722, 40_551_040),
+    "resnet32": (464_154, 68_862_592),
+    "resnet56": (853_018, 125_485_696),
+    "resnet18": (11_173_962, 555_422_720),
+    "resnet34": (21_282_122, 1_159_402_496),
+    "resnet50": (23_520_842, 1_297_829_888),
+    "vgg13": (9_416_010, 228_267_008),
+    "mobilenetv2": (2_236_682, 87_976_448),
+}
+
+
+def build(name: str, seed: int = 0) -> torch.nn.Module:
+    return models.build(ModelSpec(name), SHAPE, 10, seed)
+
+
+@pytest.mark.parametrize("name", CONVNETS)
+def test_the_sizes_of_the_convolutional_nets(name):
+    found = cost.static(build(name), SHAPE)
+    assert (found["parameters"], found["flops"] // 2) == SIZES[name]
+
+
+def test_products_of_the_plain_cnn_by_hand():
+    convs = 32**2 * 27 * 32 + 16**2 * 288 * 64 + 8**2 * 576 * 128
+    assert convs + 2048 * 128 + 128 * 10 == SIZES["plain_cnn"][1]
+
+
+def test_parameters_of_a_resnet_20_by_hand():
+    """Stem, three stages of three blocks, classifier; two per channel for each batch norm."""
+    convs = 3 * 9 * 16 + 6 * 9 * 16**2
+    convs += 9 * (16 * 32 + 32 * 64) + 5 * 9 * (32**2 + 64**2)
+    norms = 2 * (7 * 16 + 6 * 32 + 6 * 64)
+    assert convs + norms + 64 * 10 + 10 == SIZES["resnet20"][0]
+
+
+@pytest.mark.parametrize("name", CONVNETS)
+def test_a_net_gives_ten_finite_logits_an_image_and_is_a_function_of_its_seed(name):
+    images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = [build(name, seed).eval()(images) for seed in (0, 0, 1)]
+    assert found[0].shape == (2, 10) and bool(found[0].isfinite().all())
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_building_leaves_the_callers_random_state_alone():
+    before = torch.get_rng_state()
+    build("resnet8")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_parameterless_shortcut_subsamples_and_fills_with_zeros():
+    x = torch.arange(2 * 4 * 4.0).reshape(1, 2, 4, 4)
+    found = models.PadShortcut(2)(x)
+    assert torch.equal(found[:, 1:3], x[:, :, ::2, ::2])
+    assert not found[:, [0, 3]].any()
+
+
+@pytest.mark.parametrize("name", ["resnet8", "mlp-8"])
+def test_stored_weights_bring_back_the_very_net_buffers_included(name):
+    spec = ModelSpec.named(name)
+    model = models.build(spec, SHAPE, 10, seed=0).train()
+    for _ in range(3):
+        model(torch.rand(8, *SHAPE))  # moves the running means
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.num_batches_tracked += 70_000  # a count that half precision cannot hold
+    content = run._packed(model, "net")
+    other = models.build(spec, SHAPE, 10, seed=1)
+    other.load_state_dict(run.load_safetensors(content))
+    for key, value in model.state_dict().items():
+        kept = other.state_dict()[key]
+        assert kept.dtype == value.dtype
+        assert torch.equal(
+            kept, value.half().to(value.dtype) if value.is_floating_point() else value
+        )
+
+
+@pytest.mark.parametrize("label", ["mlp-800-800", "mlp-30", "resnet20", "vgg13"])
+def test_a_net_is_named_by_its_label(label):
+    assert ModelSpec.named(label).label == label
+
+
+@pytest.mark.parametrize(
+    ("label", "names"),
+    [
+        ("resnet19", "resnet"),
+        ("mlp-80x", "mlp-800-800"),
+        ("resnet20-16", "mlp"),
+        ("mlp-0", "hidden"),
+        (20, "network"),
+    ],
+)
+def test_an_unknown_net_is_refused_in_one_sentence(label, names):
+    with pytest.raises(SpecError, match=names):
+        ModelSpec.named(label)
+
+
+def test_a_convolutional_net_refuses_images_of_another_size():
+    with pytest.raises(SpecError, match="32 by 32"):
+        models.build(ModelSpec("resnet8"), (1, 28, 28), 10, seed=0)
