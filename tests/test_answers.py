@@ -9,7 +9,7 @@ import torch
 from torchvision.io import encode_png
 
 from darkknowledge import claims, params, study, tables
-from darkknowledge.answers import q3, q4
+from darkknowledge.answers import networks, q3, q4
 from darkknowledge.answers.common import HARD, KD
 from darkknowledge.paper import Paper, without_references
 from darkknowledge.records import EXAMPLES, LABELS, Store
@@ -27,6 +27,7 @@ def fabricate(store: Store, plan: study.Planned, errors: int) -> None:
         "errors": errors,
         "accuracy": 1 - errors / IMAGES,
         "nll": 0.1,
+        "confusion": [[100 * (i == j) for j in range(10)] for i in range(10)],
         "ece": 0.02,
         "teacher_agreement": 0.97 if spec.teacher else None,
     }
@@ -81,7 +82,8 @@ def unseen_part(spec, errors: int) -> dict | None:
 
 def paper_with(store: Store, errors, seeds=(0, 1, 2), questions=("q1", "q2")) -> Paper:
     """Questions of the quick profile, with errors as ``errors(plan)`` says."""
-    store.keep("mnist5k", LABELS, TRUTH.encode())
+    for dataset in ("mnist5k", "mnist5k_rgb"):
+        store.keep(dataset, LABELS, TRUTH.encode())
     sheet = torch.zeros(1, 280, 280, dtype=torch.uint8)
     store.keep("mnist5k", EXAMPLES, encode_png(sheet).numpy().tobytes())
     for question in questions:
@@ -161,13 +163,15 @@ def _close_figures():
     plt.close("all")
 
 
-EVERY = ("q1", "q2", "q3", "q4")
+EVERY = ("q1", "q2", "q3", "q4", "q5", "q6")
 TABLES = [
     *("q1", "q2", "q2-claims", "q2-mcnemar", "q3", "q3-claims", "q4", "q4-digits", "q4-claims"),
+    *("q5", "q5-yuan", "q5-claims", "q6", "q6-claims"),
     "provenance",
 ]
 FIGURES = [
     *("kinds", "q1", "q2", "q2-curves", "q3", "q3-teacher", "q4", "q4-unseen", "q4-digits"),
+    *("q5", "q5-classes", "q6", "q6-classes"),
 ]
 
 
@@ -321,3 +325,65 @@ def test_the_soft_mass_is_correlated_with_recall_over_the_digits(store):
     found = q4.prediction_by_mass(paper.frames["q4"])
     assert (found.n, found.rho) == (10, pytest.approx(1))
     assert "does predict which are easy" in paper.answer("q4").replace("\n", " ")
+
+
+def of_networks(gain: int, control: int = 0):
+    """Errors of Q5 and Q6: true labels near 90, the arms ``kd…`` fewer by ``gain``."""
+
+    def errors(plan: study.Planned) -> int:
+        base = 90 + plan.spec.seed % 3 * 2
+        if plan.role == "control":
+            return base - control
+        return base - gain + (plan.spec.seed % 3 == 1) if plan.arm.startswith("kd") else base
+
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("question", "pair"), [("q5", "mlp-200>plain_cnn"), ("q6", "plain_cnn>plain_cnn")]
+)
+def test_verdicts_of_pairs_turn_with_their_records(store, tmp_path, question, pair):
+    better = paper_with(store, of_networks(30), questions=[question])
+    claim = better.answers[question].claims[f"{pair}.kd_t4"]
+    assert (claim.verdict, claim.effect.n) == ("better", 3)
+    worse = paper_with(Store(tmp_path / "other"), of_networks(-30), questions=[question])
+    assert worse.answers[question].claims[f"{pair}.kd_t4"].verdict == "worse"
+    assert "**worse** (+" in worse.answer(question).replace("\n", " ")
+
+
+def test_a_control_that_does_as_well_as_the_weak_teacher_is_no_hidden_one(store):
+    paper = paper_with(store, of_networks(30, control=30), questions=["q5"])
+    assert paper.answers["q5"].claims["mlp-200>plain_cnn.kd_vs_uniform_teacher"].verdict in (
+        *("alike", "inconclusive"),
+    )
+    assert re.search(
+        r"beside its controls .*(alike|inconclusive)\*\*: [^;]*uniform teacher", paper.answer("q5")
+    )
+
+
+def test_pairs_without_records_are_named_and_have_no_row(store):
+    """The quick pair measured, another planned on the same world without any record."""
+    settings = params.read("quick", "q5").settings() | {
+        "profile": "two",
+        "pairs": ["mlp-200>plain_cnn", "resnet8>resnet20"],
+        "worlds": ["quick-rgb", "quick-rgb"],
+        "element_mean_alphas": [0.1, 0.0],
+    }
+    chosen = params.make("q5", settings)
+    store.keep("mnist5k_rgb", LABELS, TRUTH.encode())
+    for plan in study.grid("q5", chosen):
+        if plan.pair == "mlp-200>plain_cnn":
+            fabricate(store, plan, of_networks(30)(plan))
+    study.publish("q5", chosen, store)
+    paper = Paper.load("two", store.root)
+    assert "Without records yet: resnet8 > resnet20." in paper.answer("q5")
+    assert "resnet20" not in paper.table("q5")
+    assert len(paper.figure("q5").axes) == 1
+
+
+def test_gains_in_points_mirror_differences_in_errors(store):
+    paper = paper_with(store, of_networks(30), questions=["q5"])
+    pair = networks.pairs(paper.frames["q5"], paper.labels_by_dataset)[0]
+    claim, gain = pair.claim("kd", 4.0), networks.gain(pair, "kd", 4.0)
+    assert gain.mean == pytest.approx(-100 * claim.effect.mean / IMAGES)
+    assert gain.low < gain.mean < gain.high

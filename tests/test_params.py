@@ -70,6 +70,20 @@ SHIPPED = [
         ("q4", {"detail_temperatures": [20]}, "twice"),
         ("q4", {"detail_alphas": [1.5]}, "detail_alphas"),
         ("q4", {"temperature": 0}, "temperature"),
+        ("q5", {"pairs": ["resnet8"]}, "weak>strong"),
+        ("q5", {"pairs": ["resnet8>resnet9"]}, "resnet"),
+        ("q5", {"pairs": ["resnet8>resnet8"]}, "Q6"),
+        ("q5", {"pairs": []}, "empty"),
+        ("q5", {"pairs": ["resnet8>resnet20", "plain_cnn>resnet8"]}, "worlds"),
+        ("q5", {"worlds": ["quick-rgbb"]}, "quick-rgb"),
+        ("q5", {"temperatures": [0]}, "greater than 0"),
+        ("q5", {"temperatures": [4, 4]}, "twice"),
+        ("q5", {"seeds": [100]}, "disjoint"),
+        ("q5", {"element_mean_alphas": []}, "element_mean_alphas"),
+        ("q5", {"element_mean_alphas": [2]}, "element_mean_alphas"),
+        ("q6", {"nets": ["mlp-80x"]}, "mlp-800-800"),
+        ("q6", {"nets": "plain_cnn"}, "list"),
+        ("q6", {"nets": []}, "empty"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_sentence_that_names_it(question, values, names):
@@ -138,6 +152,6 @@ def test_a_recipe_with_a_misspelt_setting_is_refused(tmp_path, monkeypatch):
     book.write_text("fast: {optimiser: sgd, lr: 0.1, epochs: 1, batch_size: 10, momentm: 0.9}\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpecError, match="momentum"):
-        params.split_recipe("fast", (8,))
+        params.split_recipe("fast", "mlp-8")
     with pytest.raises(SpecError, match="fast"):
-        params.split_recipe("fats", (8,))
+        params.split_recipe("fats", "mlp-8")

@@ -31,12 +31,13 @@ MAY_IMPORT = {
     "cost": set(),
     "data": {"spec"},
     "models": {"spec"},
-    "params": {"spec"},
+    "worlds": {"spec"},
+    "params": {"spec", "worlds"},
     "training": {"spec", "data", "losses", "metrics"},
     "records": {"spec"},
     "run": {"spec", "data", "models", "losses", "metrics", "training", "cost", "records"},
     "workers": {"spec", "run", "records"},
-    "study": {"spec", "params", "run", "records", "workers", "cost", "data"},
+    "study": {"spec", "params", "worlds", "run", "records", "workers", "cost", "data"},
     "statistics": set(),
     "wording": {"statistics"},
     "claims": {"statistics", "wording"},
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "paper": {"answers", "tables", "figures", "records", "params"},
 }
 TRAINING = {
-    *("spec", "params", "data", "models", "losses", "metrics", "training"),
+    *("spec", "params", "worlds", "data", "models", "losses", "metrics", "training"),
     *("cost", "records", "run", "workers", "study"),
 }
 TRAINING_NEEDS = {
@@ -54,7 +55,7 @@ TRAINING_NEEDS = {
     "filelock",  # a dependency of torch
 }
 #: What must start fast, or where there is no torch.
-WITHOUT_TORCH = {"spec", "params", *READING, "rendering", "cli"}
+WITHOUT_TORCH = {"spec", "params", "worlds", *READING, "rendering", "cli"}
 
 
 def here(names: Iterable[str]) -> list[str]:

@@ -156,3 +156,73 @@ def test_one_seed_of_every_temperature_comes_before_second_seeds():
     order = [s.seed for s in study.ordered(study.grid("q3", chosen)) if s.seed < 100]
     kinds = len(chosen.widths) * (len(chosen.temperatures) + 1) + len(chosen.narrow_temperatures)
     assert set(order[:kinds]) == {chosen.seeds[0]}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("question", ["q5", "q6"])
+def test_within_a_pair_all_nets_share_data_recipe_and_device(profile, question):
+    """But for the poorly trained teacher, which is no row of the grid."""
+    chosen = params.read(profile, question)
+    worlds: dict[str, set] = {}
+    for plan in study.grid(question, chosen):
+        spec = plan.spec
+        worlds.setdefault(plan.pair, set()).add(
+            (spec.data, spec.recipe, spec.device, spec.precision)
+        )
+    assert all(len(found) == 1 for found in worlds.values())
+
+
+def test_in_a_reversed_pair_the_weak_net_teaches_the_strong_one():
+    for plan in study.grid("q5", params.read("paper", "q5")):
+        weak, strong = plan.pair.split(">")
+        teacher = plan.spec.teacher
+        if plan.arm in ("kd", "kd_poor", "kd_yuan", "shuffled_teacher"):
+            assert (teacher.model.label, plan.spec.model.label) == (weak, strong)
+        if plan.arm == "kd_forward":
+            assert (teacher.model.label, plan.spec.model.label) == (strong, weak)
+        if plan.arm == "kd_poor":
+            assert teacher.recipe.epochs < plan.spec.recipe.epochs
+
+
+def test_a_self_taught_net_never_starts_from_its_teachers_seed():
+    for plan in study.grid("q6", params.read("paper", "q6")):
+        seeds, spec = [], plan.spec
+        while spec is not None:
+            seeds.append(spec.seed)
+            assert spec.model == plan.spec.model
+            spec = spec.teacher
+        assert len(seeds) == len(set(seeds))
+        assert len(seeds) == {"kd_generation2": 3, "kd": 2, "shuffled_teacher": 2}.get(plan.arm, 1)
+
+
+def test_yuans_weights_are_converted_to_ours():
+    """Element-mean KL is ten times weaker over ten classes."""
+    arms = {(p.pair, p.arm): p.spec.loss for p in study.grid("q5", params.read("paper", "q5"))}
+    loss = arms["plain_cnn>resnet18", "kd_yuan"]
+    assert (loss.w_hard, loss.w_soft, loss.temperature) == (0.99, 0.001, 20)
+
+
+@pytest.mark.parametrize("question", ["q5", "q6"])
+def test_controls_of_a_pair_share_its_main_arms_weights_and_temperature(question):
+    plans = study.grid(question, params.read("paper", question))
+    mains = {}
+    for plan in plans:
+        if plan.arm == "kd":
+            mains.setdefault(plan.pair, plan.spec.loss)
+    for plan in plans:
+        if plan.role == "control" and plan.arm != "label_smoothing_mild":
+            main, loss = mains[plan.pair], plan.spec.loss
+            assert (loss.w_hard, loss.w_soft) == (main.w_hard, main.w_soft)
+            if plan.arm != "label_smoothing":
+                assert loss.temperature == main.temperature
+
+
+def test_a_pair_is_finished_before_the_next_and_lineages_stand_in_order():
+    plans = study.grid("q6", params.read("paper", "q6"))
+    order = study.ordered(plans)
+    ids = [spec.run_id for spec in order]
+    for spec in order:
+        if spec.teacher:
+            assert ids.index(spec.teacher.run_id) < ids.index(spec.run_id)
+    nets = [spec.model.label for spec in order]
+    assert nets == sorted(nets, key=list(dict.fromkeys(nets)).index)

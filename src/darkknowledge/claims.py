@@ -11,7 +11,10 @@ from darkknowledge import statistics as st
 from darkknowledge.wording import adjusted_p, number, share, signed, with_interval
 
 #: δ of the equivalence test, in percentage points of test accuracy.
-DELTA_POINTS = {"mnist": 0.1, "mnist5k": 0.1}
+DELTA_POINTS = {
+    **dict.fromkeys(("mnist", "mnist5k", "mnist5k_rgb"), 0.1),
+    **dict.fromkeys(("cifar10", "cifar10_jpeg"), 0.2),
+}
 
 
 @dataclass(frozen=True)

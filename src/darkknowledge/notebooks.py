@@ -14,6 +14,8 @@ NAMES = {
     "q2": "q2_normal_distillation.ipynb",
     "q3": "q3_temperature.ipynb",
     "q4": "q4_omitted_digit.ipynb",
+    "q5": "q5_reversed_distillation.ipynb",
+    "q6": "q6_self_distillation.ipynb",
 }
 
 

@@ -13,10 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from darkknowledge import tables
-from darkknowledge.answers import q1, q2, q3, q4
+from darkknowledge.answers import q1, q2, q3, q4, q5, q6
 from darkknowledge.answers.abstract import abstract
 from darkknowledge.answers.common import Answer, literature
 from darkknowledge.figures import method
+from darkknowledge.figures import networks as network_figures
 from darkknowledge.figures import q1 as q1_figures
 from darkknowledge.figures import q2 as q2_figures
 from darkknowledge.figures import q3 as q3_figures
@@ -25,8 +26,9 @@ from darkknowledge.figures.common import style
 from darkknowledge.params import project_root
 from darkknowledge.records import LATENCY_TABLE, RecordError, Store
 
-QUESTIONS = ("q1", "q2", "q3", "q4")
+QUESTIONS = ("q1", "q2", "q3", "q4", "q5", "q6")
 ABSENT = "*Not part of this profile.*"
+NOTHING = "*Nothing is measured at these settings yet.*"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,17 @@ class Paper:
         return self.store.labels(next(iter(self.frames.values()))["dataset"].iloc[0])
 
     @functools.cached_property
+    def labels_by_dataset(self) -> dict[str, str]:
+        """The true classes of the test images of every data set that has records."""
+        names = {name for frame in self.frames.values() for name in frame["dataset"]}
+        return {n: self.store.labels(n) for n in sorted(names) if self.store.has_labels(n)}
+
+    @functools.cached_property
+    def published(self) -> pd.DataFrame:
+        """The published numbers, by id."""
+        return literature(project_root())
+
+    @functools.cached_property
     def latency(self) -> pd.DataFrame | None:
         """Q1's latencies, or None while they are not measured."""
         path = self.store.exhibit_path(self.profile, LATENCY_TABLE)
@@ -77,12 +90,14 @@ class Paper:
     @functools.cached_property
     def answers(self) -> dict[str, Answer]:
         """The written answers, by question."""
-        published = literature(project_root())
+        published, by_dataset = self.published, self.labels_by_dataset
         make: dict[str, Callable[[pd.DataFrame], Answer]] = {
             "q1": lambda f: q1.answer(f, self.labels, self.latency, published),
             "q2": lambda f: q2.answer(f, self.labels, published),
             "q3": lambda f: q3.answer(f, self.labels),
             "q4": lambda f: q4.answer(f, self.labels, published),
+            "q5": lambda f: q5.answer(f, by_dataset, published),
+            "q6": lambda f: q6.answer(f, by_dataset, published),
         }
         return {q: make[q](frame) for q, frame in self.studied.items()}
 
@@ -124,9 +139,13 @@ class Paper:
             "q3": lambda: tables.q3(frame),
             "q4": lambda: tables.q4(frame),
             "q4-digits": lambda: tables.q4_digits(frame),
+            "q5": lambda: tables.pairs(frame, self.labels_by_dataset),
+            "q5-yuan": lambda: tables.yuan(frame, self.labels_by_dataset, self.published),
+            "q6": lambda: tables.pairs(frame, self.labels_by_dataset),
             "tuning": lambda: tables.tuning(frame),
         }
-        return tables.markdown(make[name]())
+        table = make[name]()
+        return tables.markdown(table) if len(table) else NOTHING
 
     def figure(self, name: str) -> Figure | None:
         """A figure, in the study's style; None where the profile lacks its question or records."""
@@ -146,6 +165,10 @@ class Paper:
             "q4": lambda: q4_figures.confusion(frame),
             "q4-unseen": lambda: q4_figures.unseen_images(frame, self.examples),
             "q4-digits": lambda: q4_figures.digits(frame),
+            "q5": lambda: network_figures.gains(frame, self.labels_by_dataset),
+            "q5-classes": lambda: network_figures.class_gains(frame, self.labels_by_dataset),
+            "q6": lambda: network_figures.gains(frame, self.labels_by_dataset),
+            "q6-classes": lambda: network_figures.class_gains(frame, self.labels_by_dataset),
         }
         return make[name]()
 

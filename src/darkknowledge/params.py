@@ -16,6 +16,7 @@ import yaml
 
 from darkknowledge import spec as s
 from darkknowledge.spec import SpecError
+from darkknowledge.worlds import World
 
 #: Parameters that say where things lie; they are no part of what is studied.
 PLACES = ("profile", "data_root", "results_dir")
@@ -53,8 +54,20 @@ def recipe(name: str) -> dict[str, Any]:
     return book[name]
 
 
-def split_recipe(name: str, hidden: tuple[int, ...]) -> tuple[s.ModelSpec, s.Recipe]:
-    """The net with ``hidden`` widths and the optimisation that a recipe's name stands for."""
+def world(name: str) -> dict[str, Any]:
+    """The settings that ``params/worlds.yaml`` keeps under ``name``. Raises SpecError."""
+    book = read_yaml(project_root() / "params" / "worlds.yaml")
+    s.choose("world", name, book)
+    if not isinstance(book[name], dict):
+        raise SpecError(f"The world {name!r} must be a mapping of settings to values.")
+    for setting in book[name]:
+        s.choose(f"a setting of world {name!r}", setting, [f.name for f in fields(World)])
+    return dict(book[name])
+
+
+def split_recipe(name: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
+    """The net of that label (``mlp-800-800``, ``resnet20``) with the recipe's dropout, and the
+    optimisation that the recipe's name stands for. Raises SpecError."""
     settings = recipe(name)
     dropout = {k: settings[k] for k in ("dropout_input", "dropout_hidden") if k in settings}
     rest = {k: v for k, v in settings.items() if k not in dropout}
@@ -64,23 +77,14 @@ def split_recipe(name: str, hidden: tuple[int, ...]) -> tuple[s.ModelSpec, s.Rec
     for key in ("optimiser", "lr", "epochs", "batch_size"):
         if key not in rest:
             raise SpecError(f"The recipe {name!r} does not say its {key}.")
-    return s.ModelSpec("mlp", hidden, **dropout), s.Recipe(**rest)
+    return s.ModelSpec.named(net, **dropout), s.Recipe(**rest)
 
 
 @dataclass(frozen=True)
-class Question:
-    """What the parameters of all questions share. The defaults are the quick profile's."""
+class Anything:
+    """What the parameters of every question share."""
 
     profile: str = "quick"
-    dataset: str = "mnist5k"
-    validation: int = 500
-    teacher_hidden: tuple[int, ...] = (1200, 1200)
-    teacher_recipe: str = "quick-teacher"
-    teacher_seeds: tuple[int, ...] = (100, 101, 102)
-    student_recipe: str = "quick-student"
-    seeds: tuple[int, ...] = (0, 1, 2)
-    precision: str = "fp32"
-    device: str = "cpu"
     data_root: str = ""
     results_dir: str = ""
 
@@ -93,6 +97,28 @@ class Question:
             raise SpecError(
                 f"profile is {self.profile!r}, but must be made of letters, digits, '-' and '_'."
             )
+
+    def settings(self) -> dict[str, Any]:
+        """What is studied: all parameters but the places."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PLACES}
+
+
+@dataclass(frozen=True)
+class Question(Anything):
+    """What the parameters of Q1 to Q4 share. The defaults are the quick profile's."""
+
+    dataset: str = "mnist5k"
+    validation: int = 500
+    teacher_hidden: tuple[int, ...] = (1200, 1200)
+    teacher_recipe: str = "quick-teacher"
+    teacher_seeds: tuple[int, ...] = (100, 101, 102)
+    student_recipe: str = "quick-student"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    precision: str = "fp32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         s.choose("dataset", self.dataset, s.DATASETS)
         s.choose("precision", self.precision, s.PRECISIONS)
         s.choose("device", self.device, s.DEVICES)
@@ -111,10 +137,6 @@ class Question:
             raise SpecError(
                 f"seed {min(shared)} is both a teacher's and a student's: keep them disjoint."
             )
-
-    def settings(self) -> dict[str, Any]:
-        """What is studied: all parameters but the places."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PLACES}
 
 
 @dataclass(frozen=True)
@@ -232,6 +254,87 @@ class Q4(Question):
 
 
 @dataclass(frozen=True)
+class Networks(Anything):
+    """What Q5 and Q6 share: worlds of ``params/worlds.yaml``, one for each pair or net.
+
+    ``temperatures`` and ``seeds``, where not empty, take the place of every world's own.
+    """
+
+    worlds: tuple[str, ...] = ("quick-rgb",)
+    temperatures: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.settled()
+
+    def settled(self) -> list[World]:
+        """The worlds in order, with the overriding parameters in place. Raises SpecError."""
+        found = []
+        for name in self.worlds:
+            settings = world(name)
+            if self.temperatures:
+                settings["temperatures"] = self.temperatures
+            if self.seeds:
+                kept = [x for x in settings.get("control_seeds", ()) if x in self.seeds]
+                settings |= {"seeds": self.seeds, "control_seeds": kept}
+            try:
+                found.append(World(**settings))
+            except (SpecError, TypeError) as error:
+                raise SpecError(f"The world {name!r}: {error}") from None
+        return found
+
+    def _one_world_each(self, name: str) -> None:
+        count = len(s.distinct(name, getattr(self, name)))
+        if not count:
+            raise SpecError(f"{name} is empty, so nothing would be studied.")
+        if count != len(self.worlds):
+            raise SpecError(f"worlds must name one world for each of the {count} {name}.")
+
+
+@dataclass(frozen=True)
+class Q5(Networks):
+    """Q5, reversed distillation: in each pair ``weak>strong`` the weak net teaches the strong one."""
+
+    pairs: tuple[str, ...] = ("mlp-200>plain_cnn",)
+    element_mean_alphas: tuple[float, ...] = (0.1,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._one_world_each("pairs")
+        for pair in self.pairs:
+            weak, strong = nets_of(pair)
+            if weak == strong:
+                raise SpecError(f"The pair {pair!r} is one net twice: that is Q6's question.")
+        if len(self.element_mean_alphas) != len(self.pairs):
+            raise SpecError("element_mean_alphas must have one number for each pair (0 for none).")
+        _weights("element_mean_alphas", self.element_mean_alphas)
+
+
+@dataclass(frozen=True)
+class Q6(Networks):
+    """Q6, self distillation: each net learns from a trained net of its own kind."""
+
+    nets: tuple[str, ...] = ("plain_cnn",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._one_world_each("nets")
+        for net in self.nets:
+            s.ModelSpec.named(net)
+
+
+def nets_of(pair: str) -> tuple[str, str]:
+    """The two nets of ``weak>strong``. Raises SpecError."""
+    weak, sign, strong = pair.partition(">")
+    if not sign:
+        raise SpecError(f"The pair {pair!r} must be written weak>strong, as resnet8>resnet20.")
+    for net in (weak, strong):
+        s.ModelSpec.named(net)
+    return weak, strong
+
+
+@dataclass(frozen=True)
 class Tuning(Question):
     """The search for the students' recipe on validation: every candidate for every arm."""
 
@@ -252,10 +355,18 @@ def _weights(name: str, values: tuple[float, ...]) -> None:
         s.number(f"{name}[{i}]", value, 0, 1)
 
 
-QUESTIONS: dict[str, type[Question]] = {"q1": Q1, "q2": Q2, "q3": Q3, "q4": Q4, "tuning": Tuning}
+QUESTIONS: dict[str, type[Anything]] = {
+    "q1": Q1,
+    "q2": Q2,
+    "q3": Q3,
+    "q4": Q4,
+    "q5": Q5,
+    "q6": Q6,
+    "tuning": Tuning,
+}
 
 
-def make(question: str, values: dict[str, Any]) -> Question:
+def make(question: str, values: dict[str, Any]) -> Anything:
     """The parameters of a question from plain values; unknown names are refused. Raises SpecError."""
     kind = QUESTIONS[s.choose("question", question, QUESTIONS)]
     known = [f.name for f in fields(kind)]
@@ -267,7 +378,7 @@ def make(question: str, values: dict[str, Any]) -> Question:
     return kind(**values)
 
 
-def read(profile: str, question: str) -> Question:
+def read(profile: str, question: str) -> Anything:
     """The parameters of a question in a profile, from its YAML file. Raises SpecError."""
     path = project_root() / "params" / profile / f"{question}.yaml"
     s.choose("question", question, QUESTIONS)
@@ -290,7 +401,7 @@ def questions_of(profile: str) -> list[str]:
     return found
 
 
-def from_notebook(question: str, namespace: dict[str, Any]) -> Question:
+def from_notebook(question: str, namespace: dict[str, Any]) -> Anything:
     """The parameters that a notebook's cells have set; call it before anything else is defined.
 
     Papermill injects unknown parameters as plain variables and only logs them; here every variable
@@ -307,7 +418,7 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Question:
     return make(question, values)
 
 
-def destination(question: str, params: Question) -> str:
+def destination(question: str, params: Anything) -> str:
     """The profile that a question's table belongs to: the named one, or ``custom`` if that is a
     shipped profile and the parameters differ from its file."""
     path = project_root() / "params" / params.profile / f"{question}.yaml"
@@ -317,7 +428,7 @@ def destination(question: str, params: Question) -> str:
     return params.profile if same else "custom"
 
 
-def _check_types(params: Question) -> None:
+def _check_types(params: Anything) -> None:
     """Coerce lists to tuples and ints to floats where a float is due; refuse everything else."""
     for field in fields(params):
         value = getattr(params, field.name)

@@ -138,6 +138,10 @@ class Store:
         """Where the contact sheet of a data set lies: a row a class."""
         return self.root / "runs" / dataset / EXAMPLES
 
+    def has_labels(self, dataset: str) -> bool:
+        """Whether the true classes of a data set's test images are here."""
+        return (self.root / "runs" / dataset / LABELS).exists()
+
     def labels(self, dataset: str) -> str:
         """The true classes of a data set's test images, one digit each. Raises RecordError."""
         path = self.root / "runs" / dataset / LABELS

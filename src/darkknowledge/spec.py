@@ -183,7 +183,7 @@ class ModelSpec:
         choose("a network", name, MODELS)
         if not all(w.isdecimal() for w in widths):
             raise SpecError(f"{label!r} is no network: widths follow mlp as in mlp-800-800.")
-        return cls(name, tuple(map(int, widths)), **(dropout if name == "mlp" else {}))
+        return cls(name, tuple(map(int, widths)), **dropout)
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,13 @@ class LossSpec:
         """The shorthand of the params files: w_soft = alpha, w_hard = 1 − alpha."""
         alpha = number("alpha", alpha, 0, 1)
         return cls(mode, temperature, round(1 - alpha, 12), alpha)
+
+    @classmethod
+    def element_mean(cls, mode: str, temperature: float, alpha: float, classes: int) -> LossSpec:
+        """The settings of code that averages the KL over the classes too, as Yuan et al.'s (2020):
+        (1 − alpha) · CE + alpha · T² · KL / classes."""
+        alpha = number("alpha", alpha, 0, 1)
+        return cls(mode, temperature, round(1 - alpha, 12), round(alpha / classes, 12))
 
 
 #: Cross-entropy with the true labels only.

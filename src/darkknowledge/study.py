@@ -18,13 +18,15 @@ from darkknowledge import params as p
 from darkknowledge import run
 from darkknowledge.records import LATENCY_TABLE, Store, atomic_write
 from darkknowledge.spec import TRUE_LABELS, LossSpec, ModelSpec, Recipe, RunSpec
+from darkknowledge.worlds import World
 
 ROLES = ("teacher", "baseline", "student", "control")
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run and the part that it plays in a question. ``arm`` names the row of the comparison."""
+    """A run and the part that it plays in a question. ``arm`` names the row of the comparison;
+    runs of a lower ``rank`` are trained first."""
 
     question: str
     role: str
@@ -32,6 +34,7 @@ class Planned:
     protocol: str
     spec: RunSpec
     pair: str = ""
+    rank: int = 0
 
     def row(self) -> dict[str, object]:
         """The planned part of the run's row in the tidy table."""
@@ -65,13 +68,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class SpecBuilder:
-    """What all runs of one question share; makes specs from recipes' names."""
+    """What all runs of a question, or of a world, share; makes specs from recipes' names."""
 
-    params: p.Question
+    params: p.Question | World
 
     def spec(
         self,
-        hidden: tuple[int, ...],
+        net: tuple[int, ...] | str,
         recipe: str,
         seed: int,
         loss: LossSpec = TRUE_LABELS,
@@ -82,8 +85,12 @@ class SpecBuilder:
         **changes: object,
     ) -> RunSpec:
         """The RunSpec of a net trained by a named recipe (with single settings changed) on all
-        classes, or on a transfer set without ``omit`` or with none but ``keep``."""
-        model, optimisation = _split(recipe, hidden)
+        classes, or on a transfer set without ``omit`` or with none but ``keep``.
+
+        ``net`` is a label, or the hidden widths of a multilayer perceptron.
+        """
+        label = net if isinstance(net, str) else ModelSpec("mlp", net).label
+        model, optimisation = _split(recipe, label)
         return RunSpec(
             data=run.data_spec(self.params.dataset, self.params.validation, omit, keep),
             model=model,
@@ -108,8 +115,8 @@ class SpecBuilder:
 
 # Recipes are read once a process: a grid asks for the same few names hundreds of times.
 @functools.lru_cache(maxsize=64)
-def _split(recipe: str, hidden: tuple[int, ...]) -> tuple[ModelSpec, Recipe]:
-    return p.split_recipe(recipe, hidden)
+def _split(recipe: str, net: str) -> tuple[ModelSpec, Recipe]:
+    return p.split_recipe(recipe, net)
 
 
 def q1(params: p.Q1 | p.Q2) -> list[Planned]:
@@ -225,6 +232,115 @@ def q4(params: p.Q4) -> list[Planned]:
     return grid
 
 
+@dataclass(frozen=True)
+class Series:
+    """Runs of one world on the way into the grid of Q5 or Q6, ``pair`` naming the nets."""
+
+    question: str
+    pair: str
+    world: World
+    rank: int
+
+    def runs(
+        self,
+        role: str,
+        arm: str,
+        net: str,
+        seeds: Iterable[int],
+        loss: LossSpec = TRUE_LABELS,
+        teachers: list[RunSpec] | None = None,
+        **changes: object,
+    ) -> list[Planned]:
+        """One run a seed; student s learns from the teacher s modulo their number."""
+        build, recipe = SpecBuilder(self.world), self.world.recipe
+        found = []
+        for seed in seeds:
+            teacher = teachers[seed % len(teachers)] if teachers else None
+            spec = build.spec(net, recipe, seed, loss, teacher, **changes)
+            plan = Planned(self.question, role, arm, self.protocol, spec, self.pair, self.rank)
+            found.append(plan)
+        return found
+
+    @property
+    def protocol(self) -> str:
+        """``cifar`` for natural images, else ``hinton``: no jitter for the student."""
+        return "cifar" if self.world.dataset.startswith("cifar") else "hinton"
+
+    def losses(self, mode: str = "kd") -> list[LossSpec]:
+        """The world's temperatures at its weight; the first is the main arm's."""
+        return [LossSpec.mix(mode, t, self.world.alpha) for t in self.world.temperatures]
+
+
+def specs(plans: Iterable[Planned]) -> list[RunSpec]:
+    """Their specs."""
+    return [plan.spec for plan in plans]
+
+
+def q5(params: p.Q5) -> list[Planned]:
+    """Each pair: weak teaches strong at every temperature, beside the strong net on true labels,
+    the forward direction, a poorly trained teacher, controls, and Yuan et al.'s own weights."""
+    grid: list[Planned] = []
+    settings = zip(params.pairs, params.settled(), params.element_mean_alphas, strict=True)
+    for rank, (pair, world, element_mean) in enumerate(settings):
+        weak, strong = p.nets_of(pair)
+        of = Series("q5", pair, world, rank)
+        rest, main = world.control_seeds, of.losses()[0]
+        weak_teachers = of.runs("teacher", "teacher", weak, world.teacher_seeds)
+        strong_teachers = of.runs("teacher", "teacher_forward", strong, world.teacher_seeds)
+        grid += weak_teachers + strong_teachers
+        grid += of.runs("baseline", "hard", strong, world.seeds)
+        for loss in of.losses():
+            seeds = world.seeds if loss == main else rest
+            grid += of.runs("student", "kd", strong, seeds, loss, specs(weak_teachers))
+        grid += of.runs("baseline", "hard_forward", weak, rest)
+        grid += of.runs("student", "kd_forward", weak, rest, main, specs(strong_teachers))
+        poor = [_with_epochs(spec, world.poor_epochs) for spec in specs(weak_teachers)]
+        grid += of.runs("control", "kd_poor", strong, rest, main, poor)
+        grid += of.runs("control", "uniform_teacher", strong, rest, of.losses("uniform_teacher")[0])
+        shuffled = of.losses("shuffled_teacher")[0]
+        grid += of.runs("control", "shuffled_teacher", strong, rest, shuffled, specs(weak_teachers))
+        if element_mean:
+            theirs = LossSpec.element_mean("kd", YUAN_TEMPERATURE, element_mean, CLASSES)
+            grid += of.runs("student", "kd_yuan", strong, rest, theirs, specs(weak_teachers))
+    return grid
+
+
+#: Yuan et al. 2020, normal and reversed distillation on CIFAR-10.
+YUAN_TEMPERATURE, CLASSES = 20.0, 10
+#: Seeds of first-generation students that become teachers lie this far from their teachers' seeds.
+SECOND_GENERATION = 1000
+#: The usual weight of label smoothing, shown beside the one with the main arm's weight.
+USUAL_SMOOTHING = 0.1
+
+
+def q6(params: p.Q6) -> list[Planned]:
+    """Each net learns from trained nets of its own kind at every temperature, and from students of
+    those (a second generation), beside true labels, label smoothing and Tf-KD_reg."""
+    grid: list[Planned] = []
+    for rank, (net, world) in enumerate(zip(params.nets, params.settled(), strict=True)):
+        of = Series("q6", f"{net}>{net}", world, rank)
+        rest, main = world.control_seeds, of.losses()[0]
+        teachers = of.runs("teacher", "teacher", net, world.teacher_seeds)
+        grid += teachers
+        grid += of.runs("baseline", "hard", net, world.seeds)
+        for loss in of.losses():
+            seeds = world.seeds if loss == main else rest
+            grid += of.runs("student", "kd", net, seeds, loss, specs(teachers))
+        first = [
+            replace(spec, seed=spec.seed + SECOND_GENERATION, loss=main, teacher=spec)
+            for spec in specs(teachers)
+        ]
+        grid += of.runs("student", "kd_generation2", net, rest, main, first)
+        grid += of.runs("control", "tfkd_reg", net, rest, of.losses("tfkd_reg")[0])
+        same = LossSpec.mix("label_smoothing", 1, world.alpha)
+        grid += of.runs("control", "label_smoothing", net, rest, same)
+        usual = LossSpec.mix("label_smoothing", 1, USUAL_SMOOTHING)
+        grid += of.runs("control", "label_smoothing_mild", net, rest, usual)
+        shuffled = of.losses("shuffled_teacher")[0]
+        grid += of.runs("control", "shuffled_teacher", net, rest, shuffled, specs(teachers))
+    return grid
+
+
 def tuning(params: p.Tuning) -> list[Planned]:
     """Every candidate recipe for the hard-label and for the distilled student."""
     build = SpecBuilder(params)
@@ -243,6 +359,8 @@ GRIDS: dict[str, Callable[..., list[Planned]]] = {
     "q2": q2,
     "q3": q3,
     "q4": q4,
+    "q5": q5,
+    "q6": q6,
     "tuning": tuning,
 }
 
@@ -252,17 +370,22 @@ def _roles(grid: list[Planned]) -> Iterable[tuple[str, str, str, RunSpec]]:
 
 
 def _untrained(spec: RunSpec) -> RunSpec:
-    return replace(spec, recipe=replace(spec.recipe, epochs=0))
+    return _with_epochs(spec, 0)
 
 
-def grid(question: str, params: p.Question) -> list[Planned]:
+def _with_epochs(spec: RunSpec, epochs: int) -> RunSpec:
+    return replace(spec, recipe=replace(spec.recipe, epochs=epochs))
+
+
+def grid(question: str, params: p.Anything) -> list[Planned]:
     """The runs of a question."""
     return GRIDS[question](params)
 
 
 def ordered(plans: Iterable[Planned]) -> list[RunSpec]:
-    """Each run once, most informative first: one seed of everything (teachers, then baselines,
-    students, controls), then the next seed. A teacher always stands before its students."""
+    """Each run once, most informative first: pair by pair, one seed of everything (teachers, then
+    baselines, students, controls), then the next seed. A teacher always stands before its students.
+    """
     plans = list(plans)
     ranks: dict[tuple, int] = {}
     keyed = []
@@ -271,24 +394,26 @@ def ordered(plans: Iterable[Planned]) -> list[RunSpec]:
         kind = (plan.question, plan.role, plan.arm, plan.protocol, plan.pair)
         series = (*kind, spec.model, spec.loss, spec.data)
         ranks[series] = rank = ranks.get(series, -1) + 1
-        keyed.append((rank, ROLES.index(plan.role), plan.spec))
-    keyed.sort(key=lambda item: item[:2])
+        keyed.append(((plan.rank, rank, ROLES.index(plan.role)), plan.spec))
+    keyed.sort(key=lambda item: item[0])
     result: dict[str, RunSpec] = {}
-    for _, _, spec in keyed:
-        for one in (spec.teacher, spec):
-            if one is not None:
-                result.setdefault(one.run_id, one)
+    for _, spec in keyed:
+        lineage = [spec]  # a teacher may have had a teacher
+        while (teacher := lineage[-1].teacher) is not None:
+            lineage.append(teacher)
+        for one in reversed(lineage):
+            result.setdefault(one.run_id, one)
     return list(result.values())
 
 
-def table(question: str, params: p.Question, store: Store) -> pd.DataFrame:
+def table(question: str, params: p.Anything, store: Store) -> pd.DataFrame:
     """The tidy frame of a question: one row per (question, run, role), with the headline numbers
     and the column ``record``; runs without a record have NaN and None."""
     rows = [plan.row() for plan in grid(question, params)]
     return store.with_numbers(pd.DataFrame(rows))
 
 
-def publish(question: str, params: p.Question, store: Store) -> pd.DataFrame:
+def publish(question: str, params: p.Anything, store: Store) -> pd.DataFrame:
     """Write the question's tidy table into its profile's folder and return the frame."""
     frame = table(question, params, store)
     where = p.destination(question, params)
@@ -296,7 +421,7 @@ def publish(question: str, params: p.Question, store: Store) -> pd.DataFrame:
     return frame
 
 
-def store_of(params: p.Question) -> Store:
+def store_of(params: p.Anything) -> Store:
     """The results folder that the parameters name; by default the project's ``results/``."""
     return Store(params.results_dir or p.project_root() / "results")
 
@@ -345,7 +470,7 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
     return frame
 
 
-def complete(question: str, params: p.Question) -> pd.DataFrame:
+def complete(question: str, params: p.Anything) -> pd.DataFrame:
     """Train what a question's grid lacks, write its table and return the frame; for notebooks.
 
     Raises RuntimeError if a run failed or could not be trained here.
@@ -360,6 +485,7 @@ def complete(question: str, params: p.Question) -> pd.DataFrame:
     )
     if outcome.failed:
         raise RuntimeError(next(iter(outcome.failed.values())))
-    for spec in outcome.no_device:
-        print(f"not trained, needs {spec.device}: {spec.label}")
+    if outcome.no_device:
+        devices = ", ".join(sorted({spec.device for spec in outcome.no_device}))
+        print(f"{len(outcome.no_device)} runs were not started: they need {devices}")
     return frame

@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 from darkknowledge import statistics as st
+from darkknowledge.answers import networks
 from darkknowledge.answers import q3 as temperature
 from darkknowledge.answers import q4 as omitted
 from darkknowledge.answers.common import (
@@ -204,6 +205,65 @@ def q4_digits(frame: pd.DataFrame) -> pd.DataFrame:
             for row in table.sort_values("digit").itertuples()
         ]
     )
+
+
+def pairs(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
+    """Q5 and Q6: one row a pair and arm, with the gain over true labels on the same net and what
+    changes besides accuracy. Pairs without any record have no row."""
+    rows = []
+    for pair in networks.pairs(frame, labels):
+        arms: list[tuple[str, float | None]] = [("teacher", None), ("hard", None)]
+        if pair.measured:
+            rows += [_pair_row(pair, arm, t) for arm, t in [*arms, *pair.arms]]
+    return pd.DataFrame(rows)
+
+
+def _pair_row(pair: networks.Pair, arm: str, temperature: float | None) -> dict[str, str]:
+    runs = pair.rows(arm, temperature)
+    first = runs.iloc[0]
+    gain = None if arm in ("teacher", "hard") else networks.gain(pair, arm, temperature)
+    return {
+        "pair": pair.name.replace(">", " > "),
+        "arm": "teacher" if arm == "teacher" else networks.ARMS[arm],
+        "T": f"{first['temperature']:g}" if first["w_soft"] else "",
+        "weights hard, soft": f"{first['w_hard']:g}, {first['w_soft']:g}",
+        "runs": _of_planned(runs),
+        "accuracy (%)": measured(networks.accuracy(runs), 2),
+        "gain (points)": "" if gain is None else measured(gain, 2),
+        "NLL": number(runs["nll"].mean(), 4),
+        "ECE (%)": number(100 * runs["ece"].mean(), 2),
+        "agreement (%)": _percent(runs["teacher_agreement"].mean()),
+    }
+
+
+def yuan(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame) -> pd.DataFrame:
+    """Q5 in the form of table 2 of Yuan et al. (2020), theirs beside ours, accuracies in percent."""
+    rows = []
+    for pair in networks.pairs(frame, labels):
+        key = f"yuan-{pair.name}"
+        theirs = {
+            k: number(published.loc[f"{key}-{k}", "value"], 2)
+            if f"{key}-{k}" in published.index
+            else "—"
+            for k in ("weak", "strong", "forward", "reversed")
+        }
+        ours = {
+            "weak": networks.accuracy(pair.rows("hard_forward")),
+            "strong": networks.accuracy(pair.rows("hard")),
+            "forward": networks.accuracy(pair.rows("kd_forward")),
+            "reversed": networks.accuracy(pair.rows("kd")),
+        }
+        heads = {
+            "weak": "weak net",
+            "strong": "strong net",
+            "forward": "weak net, normal KD",
+            "reversed": "strong net, reversed KD",
+        }
+        rows.append(
+            {"weak > strong": pair.name.replace(">", " > ")}
+            | {head: f"{measured(ours[k], 2)} [{theirs[k]}]" for k, head in heads.items()}
+        )
+    return pd.DataFrame(rows)
 
 
 def mcnemar(claim: Claim) -> pd.DataFrame:

@@ -81,7 +81,7 @@ class Throughput:
 
 
 def _images(spec: RunSpec) -> int:
-    size = {"mnist": 60_000, "mnist5k": 4_000}.get(spec.data.name, 50_000)
+    size = {"mnist": 60_000, "mnist5k": 4_000, "mnist5k_rgb": 4_000}.get(spec.data.name, 50_000)
     return spec.recipe.epochs * (size - spec.data.validation)
 
 

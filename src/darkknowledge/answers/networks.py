@@ -1,0 +1,238 @@
+"""What Q5 and Q6 share: pairs of networks, their claims and their sentences."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from darkknowledge import statistics as st
+from darkknowledge.answers.common import rows_mean
+from darkknowledge.claims import Arm, Claim, adjusted, between
+from darkknowledge.wording import joined, number, signed
+
+#: Arms of Q5 and Q6 in the order of tables and figures; the words suit both questions.
+ARMS = {
+    "hard": "true labels",
+    "kd": "distilled",
+    "kd_yuan": "distilled, weights of Yuan et al.",
+    "kd_generation2": "distilled, second generation",
+    "kd_poor": "distilled, poorly trained teacher",
+    "tfkd_reg": "virtual teacher (Tf-KD_reg)",
+    "uniform_teacher": "uniform teacher",
+    "label_smoothing": "label smoothing, same weight",
+    "label_smoothing_mild": "label smoothing, usual weight",
+    "shuffled_teacher": "shuffled teacher",
+    "hard_forward": "weak net, true labels",
+    "kd_forward": "weak net, distilled (forward)",
+}
+#: The reference of an arm; all others are compared with true labels on the same net.
+REFERENCE = {"kd_forward": "hard_forward"}
+NO_GAIN = ("hard", "hard_forward")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The runs of one pair (or of one net with itself) in a question's frame."""
+
+    name: str
+    frame: pd.DataFrame
+    labels: str
+
+    @property
+    def measured(self) -> bool:
+        """Whether it has a distilled run of the main arm and its baseline."""
+        return self.claim("kd", self.main).measured
+
+    @property
+    def main(self) -> float:
+        """The main arm's temperature, the first one planned."""
+        return float(self.frame.loc[self.frame["arm"] == "kd", "temperature"].iloc[0])
+
+    @property
+    def temperatures(self) -> list[float]:
+        """All temperatures of the distilled net, in order."""
+        return sorted(self.frame.loc[self.frame["arm"] == "kd", "temperature"].unique())
+
+    @property
+    def nets(self) -> tuple[str, str]:
+        """(teacher, student)."""
+        weak, _, strong = self.name.partition(">")
+        return weak, strong
+
+    def rows(self, arm: str, temperature: float | None = None) -> pd.DataFrame:
+        """The runs of an arm; of ``kd`` at a temperature, by default the main one."""
+        rows = self.frame[self.frame["arm"] == arm]
+        if arm == "kd":
+            rows = rows[rows["temperature"] == (temperature or self.main)]
+        return rows
+
+    def claim(self, arm: str, temperature: float | None = None) -> Claim:
+        """An arm against true labels on the same net, seed by seed."""
+        against = REFERENCE.get(arm, "hard")
+        label = f"{ARMS[arm]}, T = {temperature:g}" if temperature else ARMS[arm]
+        return between(
+            f"{self.name}.{arm}" + (f"_t{temperature:g}" if temperature else ""),
+            self.rows(arm, temperature),
+            self.rows(against),
+            Arm(f"{self.name}: {label}"),
+            Arm(ARMS[against]),
+            self.labels,
+        )
+
+    def versus(self, control: str) -> Claim:
+        """The main arm against a control."""
+        return between(
+            f"{self.name}.kd_vs_{control}",
+            self.rows("kd"),
+            self.rows(control),
+            Arm(f"{self.name}: {ARMS['kd']}"),
+            Arm(ARMS[control]),
+            self.labels,
+        )
+
+    @property
+    def arms(self) -> list[tuple[str, float | None]]:
+        """(arm, temperature) of every row that has a gain, in the order of tables."""
+        present = set(self.frame["arm"])
+        found: list[tuple[str, float | None]] = []
+        for arm in ARMS:
+            if arm in present and arm not in NO_GAIN:
+                found += [(arm, t) for t in self.temperatures] if arm == "kd" else [(arm, None)]
+        return found
+
+    def claims(self) -> dict[str, Claim]:
+        """All claims about the pair, Holm-adjusted together: a pair is a section of its own."""
+        found = [self.claim(arm, t) for arm, t in self.arms]
+        controls = set(self.frame.loc[self.frame["role"] == "control", "arm"])
+        found += [self.versus(c) for c in ARMS if c in controls]
+        return adjusted(found)
+
+
+def pairs(frame: pd.DataFrame, labels: dict[str, str]) -> list[Pair]:
+    """The pairs of a frame in the planned order; ``labels`` are the true classes by data set."""
+    found = []
+    for name in dict.fromkeys(frame["pair"]):
+        rows = frame[frame["pair"] == name]
+        found.append(Pair(name, rows, labels.get(rows["dataset"].iloc[0], "")))
+    return found
+
+
+def points(errors: float, images: int) -> float:
+    """Errors as percentage points of accuracy, an improvement positive."""
+    return -100 * errors / images if images else math.nan
+
+
+def gain(pair: Pair, arm: str, temperature: float | None = None) -> st.Effect:
+    """Gain over true labels in percentage points, with interval."""
+    effect = pair.claim(arm, temperature).effect
+    n = len(pair.labels)
+    if not effect.n:
+        return effect
+    low, high = points(effect.high, n), points(effect.low, n)
+    values = tuple(points(v, n) for v in effect.values)
+    return st.Effect(effect.n, points(effect.mean, n), low, high, effect.p, values)
+
+
+def accuracy(rows: pd.DataFrame) -> st.Effect:
+    """Mean test accuracy in percent, with interval."""
+    rows = rows.assign(percent=100 * rows["test_accuracy"])
+    return rows_mean(rows, "percent")
+
+
+def class_gains(pair: Pair) -> list[st.Effect]:
+    """Gain of the main arm in accuracy on each class (points), paired by seed."""
+    both = pair.rows("kd").merge(pair.rows("hard"), on="seed", suffixes=("_a", "_b"))
+    both = both.dropna(subset=["test_errors_a", "test_errors_b"])
+    found = []
+    for k in range(10):
+        values = [
+            100 * (_recall(a, k) - _recall(b, k))
+            for a, b in zip(both["record_a"], both["record_b"], strict=True)
+        ]
+        found.append(st.mean(values, both["teacher_seed_a"].tolist()))
+    return found
+
+
+def _recall(record: dict, k: int) -> float:
+    row = record["test"]["confusion"][k]
+    return row[k] / sum(row)
+
+
+def paragraph(pair: Pair, claims: dict[str, Claim], kind: str) -> str:
+    """What was found for a pair."""
+    main = claims[f"{pair.name}.kd_t{pair.main:g}"]
+    teacher, student = pair.nets
+    kd, hard = (rows_mean(pair.rows(arm)) for arm in ("kd", "hard"))
+    who = (
+        f"{student} taught by {teacher}" if kind == "reversed" else f"{student} taught by its kind"
+    )
+    of_teacher = rows_mean(pair.rows("teacher"))
+    row = pair.rows("kd").iloc[0]
+    parts = [
+        f"{who} ({row['dataset']}, T = {pair.main:g}, α = {row['alpha']:g}) makes {number(kd.mean)} "
+        f"errors of {number(len(pair.labels), 0)} against {number(hard.mean)} on true labels, its "
+        f"teachers {number(of_teacher.mean)}: **{main.verdict}** {main.evidence}."
+    ]
+    others = [
+        c for t in pair.temperatures if t != pair.main and (c := claims[f"{pair.name}.kd_t{t:g}"])
+    ]
+    parts.append(
+        _listed("At other temperatures", others, lambda c: c.id.rpartition("_t")[2], "T = ")
+    )
+    parts.append(
+        _listed(
+            "Other ways to train, beside true labels on the same net",
+            [
+                c
+                for arm, _ in pair.arms
+                if arm != "kd" and (c := claims[f"{pair.name}.{arm}"]).measured
+            ],
+            lambda c: ARMS[c.id.rpartition(".")[2]],
+        )
+    )
+    parts.append(
+        _listed(
+            "Distillation beside its controls",
+            [c for k, c in claims.items() if ".kd_vs_" in k],
+            lambda c: c.reference.name,
+        )
+    )
+    return " ".join(filter(None, parts))
+
+
+def _listed(head: str, claims: list[Claim], name, prefix: str = "") -> str:
+    done = [c for c in claims if c.measured]
+    if not done:
+        return ""
+    groups: dict[str, list[str]] = {}
+    for c in done:
+        text = f"{prefix}{name(c)} ({signed(c.effect.mean)}, n = {c.effect.n})"
+        groups.setdefault(c.verdict, []).append(text)
+    listed = "; ".join(f"**{verdict}**: {joined(names)}" for verdict, names in groups.items())
+    return f"{head} (mean difference in errors): {listed}."
+
+
+def missing(every: list[Pair]) -> str:
+    """One sentence that names the pairs that have no records yet."""
+    names = [pair.name.replace(">", " > ") for pair in every if not pair.measured]
+    if not names:
+        return ""
+    return f"Without records yet: {joined(names)}."
+
+
+def reasons(frame: pd.DataFrame) -> str:
+    """What may set these gains apart from the published ones."""
+    done = frame.dropna(subset=["test_errors"])
+    text = (
+        "The published gains are differences of few runs, at longer training and with weights of the "
+        "soft part that are small in our convention (@sec-losses); the recipe here is one for all nets "
+        "of a world and was not tuned for any."
+    )
+    if done["dataset"].eq("cifar10_jpeg").any():
+        text += (
+            " The images are a mirror of CIFAR-10 encoded anew as JPEG, so accuracies are not those on "
+            "the original; differences between nets on the same images are what is compared."
+        )
+    return text

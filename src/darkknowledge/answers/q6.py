@@ -1,0 +1,33 @@
+"""Q6: does a network learn from another of its own kind?"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from darkknowledge.answers.common import Answer
+from darkknowledge.answers.networks import missing, pairs, paragraph, reasons
+from darkknowledge.wording import number
+
+
+def answer(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame) -> Answer:
+    """Q6: the written answer; ``labels`` are the true test classes by data set."""
+    course = [published.loc[f"course-cifar-self-{k}", "value"] for k in ("weak", "strong")]
+    expected = (
+        "Self distillation is reported to help on CIFAR-100 and others (Furlanello et al. 2018; Yuan "
+        "et al. 2020). The course project behind this study saw gains of "
+        f"{number(course[0], 2)} points (VGG13) and {number(course[1], 2)} points (ResNet18) on "
+        "CIFAR-10, one run each."
+    )
+    every = pairs(frame, labels)
+    claims = {k: c for pair in every for k, c in pair.claims().items()}
+    done = [pair for pair in every if pair.measured]
+    if not done:
+        return Answer(expected, "Not measured at these settings.", "", missing(every), claims)
+    found = "\n\n".join(paragraph(pair, claims, "self") for pair in done)
+    return Answer(expected, found, reasons(frame), " ".join((missing(every), OPEN)), claims)
+
+
+OPEN = (
+    "The student starts from another seed than its teacher and is compared with the baseline of its "
+    "own seed; an ensemble of both, which has twice the cost, is not a baseline here."
+)
