@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pandas as pd
 
@@ -22,6 +23,8 @@ from darkknowledge.answers.common import (
 from darkknowledge.claims import Arm, Claim, runs_of
 from darkknowledge.wording import measured, number, p_value, seconds, signed
 
+#: What the padding of a table's cell is worth, in characters.
+PADDING = 4
 #: How arms of another protocol than Hinton's are marked.
 PROTOCOL_PREFIX = {"jitter": "jitter for all: "}
 
@@ -30,7 +33,11 @@ def markdown(frame: pd.DataFrame, align: str = "") -> str:
     """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
     align = align or "l" + "r" * (frame.shape[1] - 1)
     names = {"l": "left", "r": "right", "c": "center"}
-    return frame.to_markdown(index=False, colalign=[names[a] for a in align], disable_numparse=True)
+    text = frame.to_markdown(index=False, colalign=[names[a] for a in align], disable_numparse=True)
+    # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too.
+    head, rule, *rows = text.splitlines()
+    rule = re.sub(r"(:?)-+(:?)", lambda m: f"{m[1]}{'-' * (len(m[0]) + PADDING)}{m[2]}", rule)
+    return "\n".join([head, rule, *rows])
 
 
 def _k_of_n(k: int, n: int) -> str:

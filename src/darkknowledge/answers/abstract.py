@@ -11,11 +11,12 @@ from darkknowledge.wording import joined, number
 
 
 def _temperature(frame: pd.DataFrame, claims: dict[str, Claim]) -> list[str]:
-    wide = {w: q3.alike_holds(w, claims) for w in q3.widths(frame)}
+    done = {k.split("_")[0] for k, c in claims.items() if c.measured}
+    wide = {w: q3.alike_holds(w, claims) for w in q3.widths(frame) if f"q3.w{w}" in done}
     found = [f"{verdict} with {w} units" for w, verdict in wide.items() if verdict]
     text = [f"That all high temperatures are alike {joined(found)}."] if found else []
     narrow = q3.narrow(frame)
-    if narrow and (verdict := q3.band_holds(narrow, claims)):
+    if f"q3.w{narrow}" in done and (verdict := q3.band_holds(narrow, claims)):
         low, high = q3.BAND
         text.append(f"That T of {low:g} to {high:g} is best {verdict} with {narrow} units.")
     return text
