@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from darkknowledge import statistics as st
-from darkknowledge.answers.common import rows_mean
+from darkknowledge.answers.common import Answer, rows_mean
 from darkknowledge.claims import Arm, Claim, adjusted, between
 from darkknowledge.wording import joined, number, signed
 
@@ -212,6 +212,19 @@ def _listed(head: str, claims: list[Claim], name, prefix: str = "") -> str:
         groups.setdefault(c.verdict, []).append(text)
     listed = "; ".join(f"**{verdict}**: {joined(names)}" for verdict, names in groups.items())
     return f"{head} (mean difference in errors): {listed}."
+
+
+def composed(
+    frame: pd.DataFrame, labels: dict[str, str], expected: str, kind: str, open_: str
+) -> Answer:
+    """The answer to Q5 (``kind`` reversed) or Q6 (self): a paragraph a measured pair."""
+    every = pairs(frame, labels)
+    claims = {k: c for pair in every for k, c in pair.claims().items()}
+    done = [pair for pair in every if pair.measured]
+    if not done:
+        return Answer(expected, "Not measured at these settings.", "", missing(every), claims)
+    found = "\n\n".join(paragraph(pair, claims, kind) for pair in done)
+    return Answer(expected, found, reasons(frame), f"{missing(every)} {open_}", claims)
 
 
 def missing(every: list[Pair]) -> str:

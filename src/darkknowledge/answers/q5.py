@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from darkknowledge.answers.common import Answer
-from darkknowledge.answers.networks import missing, pairs, paragraph, reasons
+from darkknowledge.answers.networks import composed
 from darkknowledge.wording import number, signed
 
 #: Pairs of Yuan et al. (2020), table 2, that this study plans.
@@ -29,13 +29,7 @@ def answer(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame)
         f"counted {number(course[0], 2)} % against {number(course[1], 2)} % for ResNet18 taught by "
         "VGG13, one run each."
     )
-    every = pairs(frame, labels)
-    claims = {k: c for pair in every for k, c in pair.claims().items()}
-    done = [pair for pair in every if pair.measured]
-    if not done:
-        return Answer(expected, "Not measured at these settings.", "", missing(every), claims)
-    found = "\n\n".join(paragraph(pair, claims, "reversed") for pair in done)
-    return Answer(expected, found, reasons(frame), " ".join((missing(every), OPEN)), claims)
+    return composed(frame, labels, expected, "reversed", OPEN)
 
 
 OPEN = (

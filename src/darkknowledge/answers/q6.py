@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from darkknowledge.answers.common import Answer
-from darkknowledge.answers.networks import missing, pairs, paragraph, reasons
+from darkknowledge.answers.networks import composed
 from darkknowledge.wording import number
 
 
@@ -18,13 +18,7 @@ def answer(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame)
         f"{number(course[0], 2)} points (VGG13) and {number(course[1], 2)} points (ResNet18) on "
         "CIFAR-10, one run each."
     )
-    every = pairs(frame, labels)
-    claims = {k: c for pair in every for k, c in pair.claims().items()}
-    done = [pair for pair in every if pair.measured]
-    if not done:
-        return Answer(expected, "Not measured at these settings.", "", missing(every), claims)
-    found = "\n\n".join(paragraph(pair, claims, "self") for pair in done)
-    return Answer(expected, found, reasons(frame), " ".join((missing(every), OPEN)), claims)
+    return composed(frame, labels, expected, "self", OPEN)
 
 
 OPEN = (

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+
+from darkknowledge.statistics import Effect
 
 #: Okabe & Ito 2008: tell apart also without colour vision.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -42,7 +46,26 @@ def style() -> None:
     )
 
 
-def half_widths(effect) -> list[list[float]] | None:
+def dot_with_interval(
+    axis: Axes, effect: Effect, height: float, single: Iterable[float], look: tuple[str, str]
+) -> None:
+    """One row of a dot plot: mean and interval as a large marker, single values as small dots."""
+    colour, marker = look
+    single = list(single)
+    axis.scatter(single, [height] * len(single), s=10, color=colour, alpha=0.35, linewidths=0)
+    axis.errorbar(
+        effect.mean,
+        height,
+        xerr=half_widths(effect),
+        color=colour,
+        marker=marker,
+        markersize=6,
+        capsize=3,
+        linestyle="none",
+    )
+
+
+def half_widths(effect: Effect) -> list[list[float]] | None:
     """For matplotlib's error bars: distances of the interval's ends from the mean, or None."""
     if math.isnan(effect.low):
         return None

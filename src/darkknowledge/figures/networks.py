@@ -7,7 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from darkknowledge.answers import networks
-from darkknowledge.figures.common import BLUE, GREEN, LOOK, OTHER, SKY, half_widths
+from darkknowledge.figures.common import (
+    BLUE,
+    GREEN,
+    LOOK,
+    OTHER,
+    SKY,
+    dot_with_interval,
+    half_widths,
+)
 
 CIFAR10 = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -35,19 +43,7 @@ def gains(frame: pd.DataFrame, labels: dict[str, str]) -> Figure | None:
                 axis.text(-limit, height, f"← {effect.mean:.1f}", va="center", color=colour)
                 continue
             inside = [v for v in effect.values if abs(v) <= limit]
-            axis.scatter(
-                inside, [height] * len(inside), s=9, color=colour, alpha=0.35, linewidths=0
-            )
-            axis.errorbar(
-                effect.mean,
-                height,
-                xerr=half_widths(effect),
-                color=colour,
-                marker=marker,
-                markersize=5,
-                capsize=3,
-                linestyle="none",
-            )
+            dot_with_interval(axis, effect, height, inside, (colour, marker))
         axis.axvline(0, color=LOOK["hard"][0], linewidth=1)
         axis.set_xlim(-1.05 * limit, 1.05 * limit)
         names = [networks.ARMS[arm] + (f", T = {t:g}" if t else "") for arm, t in reversed(shown)]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from darkknowledge.answers.common import ARM_NAMES, HARD, KD, SOFT, errors_of
 from darkknowledge.claims import Arm, runs_of
-from darkknowledge.figures.common import LOOK, OTHER, half_widths
+from darkknowledge.figures.common import LOOK, OTHER, dot_with_interval
 
 
 def errors_by_arm(frame: pd.DataFrame) -> Figure:
@@ -46,18 +46,7 @@ def errors_by_arm(frame: pd.DataFrame) -> Figure:
                 )
                 continue
             single = runs_of(frame, arm)["test_errors"].dropna()
-            heights = [height] * len(single)
-            axis.scatter(single, heights, s=10, color=colour, alpha=0.35, linewidths=0)
-            axis.errorbar(
-                effect.mean,
-                height,
-                xerr=half_widths(effect),
-                color=colour,
-                marker=marker,
-                markersize=6,
-                capsize=3,
-                linestyle="none",
-            )
+            dot_with_interval(axis, effect, height, single, (colour, marker))
         axis.set_yticks(range(len(arms)), [ARM_NAMES.get(a, a) for a in reversed(arms)])
         axis.set_ylim(-0.6, len(arms) - 0.4)
         axis.set_title(titles.get(protocol, protocol), loc="left")
