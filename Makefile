@@ -21,7 +21,7 @@ _ := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" \
 	&& $(BIN)/python -c '' 2>/dev/null || rm -f $(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test publish lock clean distclean
+.PHONY: help setup report test bench publish lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ test: $(STAMP) ## check the style, then run all tests
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+bench: $(STAMP) ## measure training speed against the usual way (nothing else should run meanwhile)
+	$(BIN)/darkknowledge bench
 
 publish: $(STAMP) ## render the paper profile and put its PDF and Markdown into report/published
 	$(BIN)/darkknowledge render paper --to typst gfm

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "data": {"spec"},
     "models": {"spec"},
     "worlds": {"spec"},
+    "bench": {"spec", "data", "models", "training", "cost", "records"},
     "params": {"spec", "worlds"},
     "training": {"spec", "data", "losses", "metrics"},
     "records": {"spec"},
@@ -48,11 +49,12 @@ MAY_IMPORT = {
 }
 TRAINING = {
     *("spec", "params", "worlds", "data", "models", "losses", "metrics", "training"),
-    *("cost", "records", "run", "workers", "study"),
+    *("cost", "records", "run", "workers", "study", "bench"),
 }
 TRAINING_NEEDS = {
     *("torch", "torchvision", "numpy", "pandas", "yaml", "safetensors", "tqdm"),
     "filelock",  # a dependency of torch
+    "PIL",  # and of torchvision
 }
 #: What must start fast, or where there is no torch.
 WITHOUT_TORCH = {"spec", "params", "worlds", *READING, "rendering", "cli"}

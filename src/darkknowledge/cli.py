@@ -1,4 +1,4 @@
-"""The command line: ``darkknowledge train | run | render | status``.
+"""The command line: ``darkknowledge train | run | render | status | bench``.
 
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
 130 interrupted.
@@ -17,7 +17,7 @@ from pathlib import Path
 from darkknowledge import __version__
 from darkknowledge import params as p
 from darkknowledge.records import RecordError, Store
-from darkknowledge.spec import SpecError
+from darkknowledge.spec import DEVICES, SpecError
 
 FAILED, BAD_INPUT, LEFT, INTERRUPTED = 1, 2, 3, 130
 
@@ -70,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     command("run", _run, "Execute a profile's notebooks through Papermill.")
     render = command("render", _render, "Render a profile's report with Quarto.", questions=False)
     render.add_argument("--to", nargs="+", default=["html", "typst"], help="Quarto formats")
+    bench = commands.add_parser("bench", help="Measure training speed against the usual way.")
+    bench.set_defaults(action=_bench)
+    bench.add_argument("--device", choices=DEVICES, default="cpu")
+    bench.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
+    bench.add_argument("--results", type=Path, help="results folder (default: results/)")
     command("status", _status, "Say which runs of a profile are stored and which are missing.")
     return parser
 
@@ -146,6 +151,21 @@ def _render(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f"darkknowledge: {failure}", file=sys.stderr)
     return FAILED if failures else 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from darkknowledge import bench, run
+
+    if arguments.rounds < 1:
+        raise SpecError(f"--rounds is {arguments.rounds}, but must be at least 1.")
+    if not run.available(arguments.device):
+        raise SpecError(f"There is no {arguments.device} device here: choose another --device.")
+    store = _store(arguments)
+    store.prepare()
+    table = bench.run(store.bench_path, arguments.device, arguments.rounds)
+    columns = ["case", "variant", "images_per_second", "ratio", "spread", "share"]
+    print(table[columns].to_string(index=False))
+    return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -70,6 +70,11 @@ class Store:
         """Where a small file that the report shows, and that is no record, lies."""
         return self.root / profile / name
 
+    @property
+    def bench_path(self) -> Path:
+        """Where the table of training speeds lies."""
+        return self.root / "bench.csv"
+
     def prepare(self) -> None:
         """Make sure that the folder can be written; raise RecordError before anything is trained."""
         try:
