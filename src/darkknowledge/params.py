@@ -222,10 +222,12 @@ class Q3(Question):
 @dataclass(frozen=True)
 class Q4(Question):
     """Q4, transfer sets without a digit (each of ``omit_in_turn``; the first of them is studied in
-    detail), and one that keeps only the classes of ``keep_only``."""
+    detail), and one that keeps only the classes of ``keep_only`` (by a recipe of its own, as it is
+    much smaller)."""
 
     student_hidden: tuple[int, ...] = (800, 800)
     student_recipe_kd: str = "quick-student"
+    student_recipe_keep: str = "quick-student"
     temperature: float = 20.0
     alpha: float = 1.0
     omit_in_turn: tuple[int, ...] = (3, 7)

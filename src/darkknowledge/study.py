@@ -205,13 +205,15 @@ def q4(params: p.Q4) -> list[Planned]:
         sets.append({"keep": params.keep_only})
 
     def add(role, arm, temperature, alpha, transfer):
+        recipe = params.student_recipe if arm == "hard" else params.student_recipe_kd
+        recipe = params.student_recipe_keep if "keep" in transfer else recipe
         for seed in params.seeds:
             if arm == "hard":
-                spec = build.spec(params.student_hidden, params.student_recipe, seed, **transfer)
+                spec = build.spec(params.student_hidden, recipe, seed, **transfer)
             else:
                 spec = build.spec(
                     params.student_hidden,
-                    params.student_recipe_kd,
+                    recipe,
                     seed,
                     LossSpec.mix("kd", temperature, alpha),
                     build.teacher_of(seed),
