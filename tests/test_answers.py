@@ -340,7 +340,7 @@ def of_networks(gain: int, control: int = 0):
 
 
 @pytest.mark.parametrize(
-    ("question", "pair"), [("q5", "mlp-200>plain_cnn"), ("q6", "plain_cnn>plain_cnn")]
+    ("question", "pair"), [("q5", "mlp-200>plain_cnn"), ("q6", "mlp-200>mlp-200")]
 )
 def test_verdicts_of_pairs_turn_with_their_records(store, tmp_path, question, pair):
     better = paper_with(store, of_networks(30), questions=[question])

@@ -317,7 +317,7 @@ class Q5(Networks):
 class Q6(Networks):
     """Q6, self distillation: each net learns from a trained net of its own kind."""
 
-    nets: tuple[str, ...] = ("plain_cnn",)
+    nets: tuple[str, ...] = ("mlp-200",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
