@@ -177,7 +177,7 @@ def q4(frame: pd.DataFrame) -> pd.DataFrame:
         whole = transfer == omitted.WHOLE
         cells = {
             "transfer set": transfer.name,
-            "learns from": "true labels" if arm == "hard" else f"T = {t:g}, α = {alpha:g}",
+            "T, α": "true labels" if arm == "hard" else f"{t:g}, {alpha:g}",
             "runs": _of_planned(runs),
         }
         for shift, head in (
@@ -189,7 +189,8 @@ def q4(frame: pd.DataFrame) -> pd.DataFrame:
             effect = rows_mean(runs, "test_errors" if whole else f"errors_{shift}")
             cells[head] = "" if whole and shift != "none" else measured(effect, 0)
             if effect.n and not whole:
-                cells[head] += f"; {_recall(rows_mean(runs, f'unseen_recall_{shift}'))} %"
+                recall = _recall(rows_mean(runs, f"unseen_recall_{shift}"))
+                cells[head] += f"; {recall}\N{NO-BREAK SPACE}%"
         rows.append(cells)
     return pd.DataFrame(rows)
 

@@ -274,7 +274,8 @@ def _band(frame: pd.DataFrame, width: int, claims: dict[str, Claim]) -> str:
 
 
 def _soft_part(frame: pd.DataFrame) -> str:
-    table = soft_gradient(frame, widths(frame)[0])
+    tables = [soft_gradient(frame, width) for width in widths(frame)]
+    table = max(tables, key=len)  # the widest of those with the most temperatures
     if len(table) < 2:
         return ""
     low, high = table.index[0], table.index[-1]

@@ -87,7 +87,7 @@ def soft_labels_by_temperature(frame: pd.DataFrame) -> Figure | None:
         if table.empty:
             continue
         style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1}
-        if width == widths(frame)[0]:  # the teachers are the same at every width
+        if not axes[0].lines:  # the teachers are the same at every width
             axes[0].plot(table.index, table["entropy"], **style | {"color": LOOK["teacher"][0]})
         axes[1].plot(table.index, 100 * table["share"], label=f"{width} units", **style)
         for axis in axes:
