@@ -131,7 +131,8 @@ class Paper:
             return ABSENT
         frame = self.frames[question]
         if what == "claims":
-            return tables.markdown(tables.claim_list(self.answers[question].claims), "lrrrl")
+            listed = tables.claim_list(self.answers[question].claims)
+            return tables.markdown(listed, "lrrrl") if len(listed) else NOTHING
         make: dict[str, Callable[[], pd.DataFrame]] = {
             "q1": lambda: tables.q1(frame, self.latency),
             "q2": lambda: tables.q2(frame),

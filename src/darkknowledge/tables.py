@@ -116,7 +116,7 @@ def _against_hard(frame: pd.DataFrame, arm: Arm) -> st.Effect | None:
 
 
 def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
-    """One row a claim, with what a sceptic needs."""
+    """One row a measured claim, with what a sceptic needs; the answers name the others."""
     return pd.DataFrame(
         [
             {
@@ -130,6 +130,7 @@ def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
                 "verdict": f"**{c.verdict}**",
             }
             for c in claims.values()
+            if c.measured
         ]
     )
 
