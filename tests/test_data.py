@@ -12,7 +12,7 @@ import torch
 
 from conftest import synthetic_data, synthetic_parts
 from darkknowledge import data
-from darkknowledge.run import data_spec
+from darkknowledge.spec import data_spec
 
 
 @pytest.fixture

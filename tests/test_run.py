@@ -18,7 +18,7 @@ from conftest import small_grid, small_run
 from darkknowledge import data, metrics, run, training
 from darkknowledge.records import Store, file_sha256
 from darkknowledge.run import execute
-from darkknowledge.spec import DataSpec, LossSpec, ModelSpec
+from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, data_spec
 
 pytestmark = pytest.mark.usefixtures("synthetic")
 
@@ -212,11 +212,11 @@ def test_progress_names_the_run_and_its_epochs(store):
 
 
 def test_data_spec_pins_the_fingerprint_of_a_known_data_set():
-    assert run.data_spec("mnist", 5000, keep=(7, 8)) == DataSpec(
+    assert data_spec("mnist", 5000, keep=(7, 8)) == DataSpec(
         "mnist", data.FINGERPRINTS["mnist"], 5000, keep=(7, 8)
     )
     for name in data.FINGERPRINTS:
-        pinned = run.data_spec(name, 500).fingerprint
+        pinned = data_spec(name, 500).fingerprint
         assert re.fullmatch(r"[0-9a-f]{64}|md5:[0-9a-f]{32}", pinned)
 
 

@@ -57,7 +57,7 @@ TRAINING_NEEDS = {
     "PIL",  # and of torchvision
 }
 #: What must start fast, or where there is no torch.
-WITHOUT_TORCH = {"spec", "params", "worlds", *READING, "rendering", "cli"}
+WITHOUT_TORCH = {"spec", "params", "worlds", "study", *READING, "rendering", "cli"}
 
 
 def here(names: Iterable[str]) -> list[str]:

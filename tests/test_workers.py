@@ -13,13 +13,13 @@ import pytest
 
 from darkknowledge import run, workers
 from darkknowledge.records import RecordError, Store
-from darkknowledge.spec import LossSpec, ModelSpec, Recipe, RunSpec
+from darkknowledge.spec import LossSpec, ModelSpec, Recipe, RunSpec, data_spec
 from small_project import REPOSITORY, call, make, record_times
 
 
 def spec(seed: int, **changes) -> RunSpec:
     values = dict(
-        data=run.data_spec("mnist5k", 500),
+        data=data_spec("mnist5k", 500),
         model=ModelSpec("mlp", (16,)),
         recipe=Recipe("sgd", 0.05, epochs=2, batch_size=100),
         seed=seed,

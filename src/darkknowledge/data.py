@@ -19,19 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from darkknowledge.spec import DataSpec
+from darkknowledge.spec import FINGERPRINTS, DataSpec
 
 log = logging.getLogger(__name__)
 
-#: SHA-256 over the images and labels of training and test set, in that order; for image trees over
-#: their files (decoders differ in the last bit); for CIFAR-10 the MD5 that torchvision checks.
-FINGERPRINTS = {
-    "mnist": "e0130f111822ed58de3ba94ad450971c80ee446d2ff4d08e2b4c8e8be16eae50",
-    "mnist5k": "b2db934fad5270e45fdba4d4fb8d2b47a07a6f88ec58d07fd1330c2e3116d54e",
-    "mnist5k_rgb": "d7230aae07dd22bb149e1a43a4ee6248daa39f7aaf3c203a4e90a12bddfbe9b6",
-    "cifar10": "md5:c58f30108f718f92721af3b95e74349a",
-    "cifar10_jpeg": "8f2f77ec36d282d215026ab23dfdfecf0f900826092b4f7a8bbc11763bf6a69e",
-}
 #: Sets whose loader checks the files before it decodes them.
 FILES_CHECKED = ("cifar10", "cifar10_jpeg")
 CIFAR10_CLASSES = (

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from darkknowledge import __version__, cost, data, metrics, models
 from darkknowledge.records import EXAMPLES, LABELS, Store, atomic_write
-from darkknowledge.spec import DataSpec, RunSpec
+from darkknowledge.spec import RunSpec
 from darkknowledge.training import Epoch, NonFiniteLoss, fit, logits, stream_seed
 
 #: Training images that the soft targets are described on.
@@ -203,10 +203,3 @@ def commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def data_spec(
-    name: str, validation: int, omit: tuple[int, ...] = (), keep: tuple[int, ...] = ()
-) -> DataSpec:
-    """The DataSpec of a data set that this package knows, with its pinned fingerprint."""
-    return DataSpec(name, data.FINGERPRINTS.get(name, "?"), validation, omit, keep)

@@ -15,9 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from darkknowledge import params as p
-from darkknowledge import run
 from darkknowledge.records import LATENCY_TABLE, Store, atomic_write
-from darkknowledge.spec import TRUE_LABELS, LossSpec, ModelSpec, Recipe, RunSpec
+from darkknowledge.spec import TRUE_LABELS, LossSpec, ModelSpec, Recipe, RunSpec, data_spec
 from darkknowledge.worlds import World
 
 ROLES = ("teacher", "baseline", "student", "control")
@@ -92,7 +91,7 @@ class SpecBuilder:
         label = net if isinstance(net, str) else ModelSpec("mlp", net).label
         model, optimisation = _split(recipe, label)
         return RunSpec(
-            data=run.data_spec(self.params.dataset, self.params.validation, omit, keep),
+            data=data_spec(self.params.dataset, self.params.validation, omit, keep),
             model=model,
             recipe=replace(optimisation, **changes),
             seed=seed,
@@ -434,10 +433,6 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
     Stored beside the question's table, and kept as long as the nets are the same. One thread on
     a CPU. Times are in seconds: median and interquartile range.
     """
-    import torch
-
-    from darkknowledge import cost, data
-
     path = store.exhibit_path(p.destination("q1", params), LATENCY_TABLE)
     build = SpecBuilder(params)
     nets = {
@@ -448,6 +443,10 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
         known = pd.read_csv(path)
         if set(known["run_id"]) == {spec.run_id for spec in nets.values()}:
             return known
+    import torch  # the known latencies are shown without it
+
+    from darkknowledge import cost, data, run
+
     images = data.scaled(data.load(nets["hard"].data, params.data_root or None).test.images)
     rows = []
     for arm, spec in nets.items():
@@ -477,10 +476,14 @@ def complete(question: str, params: p.Anything) -> pd.DataFrame:
 
     Raises RuntimeError if a run failed or could not be trained here.
     """
-    from darkknowledge import workers
-
     store = store_of(params)
-    outcome = workers.complete(ordered(grid(question, params)), store, params.data_root or None)
+    order = ordered(grid(question, params))
+    if all(store.read(spec.data.name, spec.run_id) for spec in order):
+        print(f"{question}: 0 runs trained, {len(order)} were stored already")
+        return publish(question, params, store)
+    from darkknowledge import workers  # it loads torch, which takes seconds
+
+    outcome = workers.complete(order, store, params.data_root or None)
     frame = publish(question, params, store)
     print(
         f"{question}: {len(outcome.trained)} runs trained, {len(outcome.stored)} were stored already"
