@@ -340,7 +340,7 @@ def of_networks(gain: int, control: int = 0):
 
 
 @pytest.mark.parametrize(
-    ("question", "pair"), [("q5", "mlp-200>plain_cnn"), ("q6", "mlp-200>mlp-200")]
+    ("question", "pair"), [("q5", "mlp-50>mlp-200"), ("q6", "mlp-200>mlp-200")]
 )
 def test_verdicts_of_pairs_turn_with_their_records(store, tmp_path, question, pair):
     better = paper_with(store, of_networks(30), questions=[question])
@@ -353,7 +353,7 @@ def test_verdicts_of_pairs_turn_with_their_records(store, tmp_path, question, pa
 
 def test_a_control_that_does_as_well_as_the_weak_teacher_is_no_hidden_one(store):
     paper = paper_with(store, of_networks(30, control=30), questions=["q5"])
-    assert paper.answers["q5"].claims["mlp-200>plain_cnn.kd_vs_uniform_teacher"].verdict in (
+    assert paper.answers["q5"].claims["mlp-50>mlp-200.kd_vs_uniform_teacher"].verdict in (
         *("alike", "inconclusive"),
     )
     assert re.search(
@@ -365,14 +365,14 @@ def test_pairs_without_records_are_named_and_have_no_row(store):
     """The quick pair measured, another planned on the same world without any record."""
     settings = params.read("quick", "q5").settings() | {
         "profile": "two",
-        "pairs": ["mlp-200>plain_cnn", "resnet8>resnet20"],
+        "pairs": ["mlp-50>mlp-200", "resnet8>resnet20"],
         "worlds": ["quick-rgb", "quick-rgb"],
         "element_mean_alphas": [0.1, 0.0],
     }
     chosen = params.make("q5", settings)
     store.keep("mnist5k_rgb", LABELS, TRUTH.encode())
     for plan in study.grid("q5", chosen):
-        if plan.pair == "mlp-200>plain_cnn":
+        if plan.pair == "mlp-50>mlp-200":
             fabricate(store, plan, of_networks(30)(plan))
     study.publish("q5", chosen, store)
     paper = Paper.load("two", store.root)

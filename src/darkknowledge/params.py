@@ -298,7 +298,7 @@ class Networks(Anything):
 class Q5(Networks):
     """Q5, reversed distillation: in each pair ``weak>strong`` the weak net teaches the strong one."""
 
-    pairs: tuple[str, ...] = ("mlp-200>plain_cnn",)
+    pairs: tuple[str, ...] = ("mlp-50>mlp-200",)
     element_mean_alphas: tuple[float, ...] = (0.1,)
 
     def __post_init__(self) -> None:
