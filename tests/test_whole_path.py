@@ -34,6 +34,16 @@ def answer_of(notebook: Path) -> str:
     return "".join(cell["outputs"][0]["data"]["text/markdown"])
 
 
+def papermill(project: Path, question: str, *changes: str):
+    """A question's notebook on the quick parameters with changes, by plain papermill."""
+    return command(
+        project,
+        *("papermill", f"report/notebooks/{notebooks.NAMES[question]}", "out.ipynb"),
+        *("-k", "python3", "-f", f"params/quick/{question}.yaml", "--no-progress-bar"),
+        *changes,
+    )
+
+
 def test_the_notebooks_train_every_run_and_end_with_an_answer(project):
     for question, name in notebooks.NAMES.items():
         frame = pd.read_csv(project / "results" / "quick" / f"{question}.csv")
@@ -63,11 +73,8 @@ def test_a_second_run_trains_nothing(project):
 
 def test_another_temperature_trains_only_what_is_missing_and_the_answer_speaks_of_it(project):
     before = record_times(project)
-    done = command(
-        project,
-        *("papermill", "report/notebooks/q2_normal_distillation.ipynb", "out.ipynb"),
-        *("-k", "python3", "-f", "params/quick/q2.yaml", "--no-progress-bar"),
-        *("-y", "{profile: my-temp, temperature: 3, controls: [], control_seeds: []}"),
+    done = papermill(
+        project, "q2", "-y", "{profile: my-temp, temperature: 3, controls: [], control_seeds: []}"
     )
     assert done.returncode == 0, done.stderr
     after = record_times(project)
@@ -80,12 +87,7 @@ def test_another_temperature_trains_only_what_is_missing_and_the_answer_speaks_o
 
 def test_other_temperatures_of_q3_train_only_those_and_the_report_names_them(project):
     before = record_times(project)
-    done = command(
-        project,
-        *("papermill", "report/notebooks/q3_temperature.ipynb", "out.ipynb"),
-        *("-k", "python3", "-f", "params/quick/q3.yaml", "--no-progress-bar"),
-        *("-y", "{profile: my-temps, temperatures: [3, 11]}"),
-    )
+    done = papermill(project, "q3", "-y", "{profile: my-temps, temperatures: [3, 11]}")
     assert done.returncode == 0, done.stderr
     after = record_times(project)
     assert {k: after[k] for k in before} == before
@@ -102,12 +104,7 @@ def test_other_temperatures_of_q3_train_only_those_and_the_report_names_them(pro
 
 def test_another_digit_is_omitted_by_one_parameter(project):
     before = record_times(project)
-    done = command(
-        project,
-        *("papermill", "report/notebooks/q4_omitted_digit.ipynb", "out.ipynb"),
-        *("-k", "python3", "-f", "params/quick/q4.yaml", "--no-progress-bar"),
-        *("-y", "{profile: my-digit, omit_in_turn: [5]}"),
-    )
+    done = papermill(project, "q4", "-y", "{profile: my-digit, omit_in_turn: [5]}")
     assert done.returncode == 0, done.stderr
     assert {k: v for k, v in record_times(project).items() if k in before} == before
     assert "With no fives in the transfer set" in answer_of(project / "out.ipynb")
@@ -119,12 +116,7 @@ def test_another_digit_is_omitted_by_one_parameter(project):
 def test_changed_parameters_do_not_touch_the_shipped_profiles_table(project):
     table = project / "results" / "quick" / "q1.csv"
     before = table.read_bytes()
-    done = command(
-        project,
-        *("papermill", "report/notebooks/q1_cumbersome_vs_small.ipynb", "out.ipynb"),
-        *("-k", "python3", "-f", "params/quick/q1.yaml", "--no-progress-bar"),
-        *("-y", "{seeds: [0, 1]}"),
-    )
+    done = papermill(project, "q1", "-y", "{seeds: [0, 1]}")
     assert done.returncode == 0, done.stderr
     assert table.read_bytes() == before
     assert len(pd.read_csv(project / "results" / "custom" / "q1.csv")) == 5

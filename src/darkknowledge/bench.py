@@ -227,7 +227,7 @@ def measure(case: Case, device: str, rounds: int) -> pd.DataFrame:
                 "variant": name,
                 "images_per_second": round(speed, 1),
                 "spread": round(float(np.ptp(times)) / statistics.median(times), 3),
-                "share": round(speed * flops / rates[precision], 3),
+                "share": float(f"{speed * flops / rates[precision]:.3g}"),
                 "batch": case.recipe.batch_size,
                 "device_name": cost.device_name(device),
                 "threads": cores,

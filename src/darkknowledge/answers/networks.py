@@ -239,9 +239,9 @@ def reasons(frame: pd.DataFrame) -> str:
     """What may set these gains apart from the published ones."""
     done = frame.dropna(subset=["test_errors"])
     text = (
-        "The published gains are differences of few runs, at longer training and with weights of the "
-        "soft part that are small in our convention (@sec-losses); the recipe here is one for all nets "
-        "of a world and was not tuned for any."
+        "The published gains are differences of few runs; those of Yuan et al. stem from longer "
+        "training and from weights of the soft part that are small in our convention. Here one recipe "
+        "serves all nets of a pair, and none was tuned for distillation between these nets."
     )
     if done["dataset"].eq("cifar10_jpeg").any():
         text += (
