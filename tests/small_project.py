@@ -36,7 +36,7 @@ def make(folder: Path) -> Path:
         content = yaml.safe_load(path.read_text())
         changed = {k: v for k, v in SMALL.items() if k in content}
         if "pairs" in content:  # the convolutional nets take most of the time
-            changed |= {"pairs": ["mlp-8>plain_cnn"], "seeds": [0]}
+            changed |= {"pairs": ["mlp-8>plain_cnn-4-4-4"], "seeds": [0]}
         if "nets" in content:
             changed |= {"nets": ["mlp-8"]}
         path.write_text(yaml.safe_dump({**content, **changed}))

@@ -1,5 +1,6 @@
 """Sentences follow the records: fabricated records here, so that every verdict can be forced."""
 
+import math
 import random
 import re
 
@@ -8,17 +9,18 @@ import pytest
 import torch
 from torchvision.io import encode_png
 
-from darkknowledge import claims, params, study, tables
-from darkknowledge.answers import networks, q3, q4
+from darkknowledge import claims, grids, params, study
+from darkknowledge.answers import networks, q3, q4, q7
 from darkknowledge.answers.common import HARD, KD
 from darkknowledge.paper import Paper, without_references
 from darkknowledge.records import EXAMPLES, LABELS, Store
+from darkknowledge.tables import evidence
 
 IMAGES = 1000
 TRUTH = "".join(str(i % 10) for i in range(IMAGES))
 
 
-def fabricate(store: Store, plan: study.Planned, errors: int) -> None:
+def fabricate(store: Store, plan: grids.Planned, errors: int) -> None:
     """A record as :mod:`darkknowledge.run` writes them, with a chosen number of errors."""
     spec = plan.spec
     wrong = set(random.Random(spec.run_id).sample(range(IMAGES), errors))
@@ -88,14 +90,14 @@ def paper_with(store: Store, errors, seeds=(0, 1, 2), questions=("q1", "q2")) ->
     store.keep("mnist5k", EXAMPLES, encode_png(sheet).numpy().tobytes())
     for question in questions:
         chosen = params.read("quick", question)
-        for plan in study.grid(question, chosen):
+        for plan in grids.grid(question, chosen):
             if plan.role == "teacher" or plan.spec.seed in seeds:
                 fabricate(store, plan, errors(plan))
         study.publish(question, chosen, store)
     return Paper.load("quick", store.root)
 
 
-def plausible(plan: study.Planned, gain: int = 30) -> int:
+def plausible(plan: grids.Planned, gain: int = 30) -> int:
     base = {"teacher": 40, "kd": 90 - gain, "soft_only": 88 - gain}.get(plan.arm, 90)
     return base + plan.spec.seed % 3 * 2
 
@@ -110,7 +112,7 @@ def test_a_clear_gain_is_called_better(store):
 
 def test_doctored_records_turn_the_verdict_and_the_sentence(store):
     paper_with(store, plausible)
-    for plan in study.grid("q2", params.read("quick", "q2")):
+    for plan in grids.grid("q2", params.read("quick", "q2")):
         if plan.arm == "kd":  # errors raised, checksum renewed; the table is left as it was
             fabricate(store, plan, plausible(plan, gain=-30))
     paper = Paper.load("quick", store.root)
@@ -163,15 +165,17 @@ def _close_figures():
     plt.close("all")
 
 
-EVERY = ("q1", "q2", "q3", "q4", "q5", "q6")
+EVERY = ("q1", "q2", "q3", "q4", "q5", "q6", "q7")
+ANSWERED = EVERY[:-1]
 TABLES = [
     *("q1", "q2", "q2-claims", "q2-mcnemar", "q3", "q3-claims", "q4", "q4-digits", "q4-claims"),
-    *("q5", "q5-yuan", "q5-claims", "q6", "q6-claims"),
-    "provenance",
+    *("q5", "q5-yuan", "q5-claims", "q6", "q6-claims", "q7", "q7-claims", "q7-explanations"),
+    *("provenance", "conventions", "claims"),
 ]
 FIGURES = [
     *("kinds", "q1", "q2", "q2-curves", "q3", "q3-teacher", "q4", "q4-unseen", "q4-digits"),
     *("q5", "q5-classes", "q6", "q6-classes"),
+    *("q7-labels", "q7-parts", "q7-fidelity", "q7-views", "q7-teachers"),
 ]
 
 
@@ -197,7 +201,7 @@ def test_figures_show_something(whole, name):
 def test_the_claim_list_and_the_answer_agree(store):
     paper = paper_with(store, plausible)
     found = paper.answers["q2"].claims
-    listed = tables.claim_list(found)
+    listed = evidence.claim_list(found)
     assert len(listed) == len(found)
     assert listed["verdict"].tolist() == [f"**{c.verdict}**" for c in found.values()]
 
@@ -217,7 +221,8 @@ def test_a_notebook_shows_no_raw_cross_references():
 @pytest.mark.parametrize("seeds", [(), (0,)])
 def test_tables_figures_and_answers_bear_missing_runs(store, seeds):
     paper = paper_with(store, plausible, seeds=seeds, questions=EVERY)
-    shown = [*(paper.table(name) for name in TABLES), *(paper.answer(q) for q in EVERY)]
+    shown = [*(paper.table(name) for name in TABLES), *(paper.answer(q) for q in ANSWERED)]
+    shown.append(paper.discussed())
     assert not any(re.search(r"\bnan\b", text) for text in shown)
     for name in FIGURES:
         figure = paper.figure(name)
@@ -228,7 +233,7 @@ def test_tables_figures_and_answers_bear_missing_runs(store, seeds):
 def by_temperature(wide: dict[float, int], narrow: dict[float, int]):
     """Errors of Q3's nets by width and temperature, the same spread everywhere."""
 
-    def errors(plan: study.Planned) -> int:
+    def errors(plan: grids.Planned) -> int:
         if plan.arm != "kd":
             return 90 + plan.spec.seed % 3
         table = wide if plan.pair == "300" else narrow
@@ -269,7 +274,7 @@ def test_q3_chooses_its_temperature_on_validation_over_seeds_that_all_have(store
     errors = by_temperature({4: 10}, {})
     paper = paper_with(store, errors, questions=["q3"])
     assert q3.best(paper.frames["q3"], 300) == 4
-    for plan in study.grid("q3", params.read("quick", "q3")):
+    for plan in grids.grid("q3", params.read("quick", "q3")):
         kept = plan.spec.loss.temperature == 4 and plan.spec.seed == 0
         if plan.arm == "kd" and plan.pair == "300" and not kept:
             path = store.record_path("mnist5k", plan.spec.run_id)
@@ -313,7 +318,7 @@ def test_the_soft_mass_is_correlated_with_recall_over_the_digits(store):
         params.read("quick", "q4").settings() | {"omit_in_turn": list(range(10)), "profile": "ten"},
     )
     store.keep("mnist5k", LABELS, TRUTH.encode())
-    for plan in study.grid("q4", chosen):
+    for plan in grids.grid("q4", chosen):
         omitted = plan.spec.data.omit
         fabricate(store, plan, 90 - 5 * omitted[0] if omitted else 50)
         if omitted and plan.arm == "kd":
@@ -330,7 +335,7 @@ def test_the_soft_mass_is_correlated_with_recall_over_the_digits(store):
 def of_networks(gain: int, control: int = 0):
     """Errors of Q5 and Q6: true labels near 90, the arms ``kd…`` fewer by ``gain``."""
 
-    def errors(plan: study.Planned) -> int:
+    def errors(plan: grids.Planned) -> int:
         base = 90 + plan.spec.seed % 3 * 2
         if plan.role == "control":
             return base - control
@@ -340,7 +345,8 @@ def of_networks(gain: int, control: int = 0):
 
 
 @pytest.mark.parametrize(
-    ("question", "pair"), [("q5", "mlp-50>mlp-200"), ("q6", "mlp-200>mlp-200")]
+    ("question", "pair"),
+    [("q5", "plain_cnn-4-8-8>plain_cnn-8-16-32"), ("q6", "plain_cnn-8-16-32>plain_cnn-8-16-32")],
 )
 def test_verdicts_of_pairs_turn_with_their_records(store, tmp_path, question, pair):
     better = paper_with(store, of_networks(30), questions=[question])
@@ -353,9 +359,9 @@ def test_verdicts_of_pairs_turn_with_their_records(store, tmp_path, question, pa
 
 def test_a_control_that_does_as_well_as_the_weak_teacher_is_no_hidden_one(store):
     paper = paper_with(store, of_networks(30, control=30), questions=["q5"])
-    assert paper.answers["q5"].claims["mlp-50>mlp-200.kd_vs_uniform_teacher"].verdict in (
-        *("alike", "inconclusive"),
-    )
+    assert paper.answers["q5"].claims[
+        "plain_cnn-4-8-8>plain_cnn-8-16-32.kd_vs_uniform_teacher"
+    ].verdict in (*("alike", "inconclusive"),)
     assert re.search(
         r"beside its controls .*(alike|inconclusive)\*\*: [^;]*uniform teacher", paper.answer("q5")
     )
@@ -365,14 +371,14 @@ def test_pairs_without_records_are_named_and_have_no_row(store):
     """The quick pair measured, another planned on the same world without any record."""
     settings = params.read("quick", "q5").settings() | {
         "profile": "two",
-        "pairs": ["mlp-50>mlp-200", "resnet8>resnet20"],
+        "pairs": ["plain_cnn-4-8-8>plain_cnn-8-16-32", "resnet8>resnet20"],
         "worlds": ["quick-rgb", "quick-rgb"],
         "element_mean_alphas": [0.1, 0.0],
     }
     chosen = params.make("q5", settings)
     store.keep("mnist5k_rgb", LABELS, TRUTH.encode())
-    for plan in study.grid("q5", chosen):
-        if plan.pair == "mlp-50>mlp-200":
+    for plan in grids.grid("q5", chosen):
+        if plan.pair == "plain_cnn-4-8-8>plain_cnn-8-16-32":
             fabricate(store, plan, of_networks(30)(plan))
     study.publish("q5", chosen, store)
     paper = Paper.load("two", store.root)
@@ -387,3 +393,140 @@ def test_gains_in_points_mirror_differences_in_errors(store):
     claim, gain = pair.claim("kd", 4.0), networks.gain(pair, "kd", 4.0)
     assert gain.mean == pytest.approx(-100 * claim.effect.mean / IMAGES)
     assert gain.low < gain.mean < gain.high
+
+
+def in_the_discussion(**gains: int):
+    """Errors of the discussion's arms: true labels near 90, an arm fewer by its gain."""
+
+    def errors(plan: grids.Planned) -> int:
+        base = 60 if plan.arm.startswith("teacher") else 90
+        return base - gains.get(plan.arm, 0) + plan.spec.seed % 3 + (plan.arm == "hard")
+
+    return errors
+
+
+def evidence_of(paper: Paper) -> dict[str, str]:
+    """What is said of each explanation."""
+    return {one.name: one.verdict for one in paper.discussion.explanations}
+
+
+def test_an_explanation_is_supported_and_refuted_by_the_records_alone(store, tmp_path):
+    knows = dict(kd=40, permuted_teacher=10, kd_parts=40, nontarget_part=30, target_part=20)
+    told = evidence_of(paper_with(store, in_the_discussion(**knows), questions=["q7"]))
+    assert told["the wrong classes' similarities (dark knowledge)"] == q7.FOR
+    assert told["the teacher's confidence weighs the images"] == q7.FOR
+    assert told["any smoother label of that weight would do"] == q7.AGAINST
+    assert told["the non-target part carries it"] == q7.FOR
+    doctored = dict(kd=10, permuted_teacher=40, label_smoothing=50, nontarget_part=-30)
+    told = evidence_of(
+        paper_with(Store(tmp_path / "other"), in_the_discussion(**doctored), questions=["q7"])
+    )
+    assert told["the wrong classes' similarities (dark knowledge)"] == q7.AGAINST
+    assert told["any smoother label of that weight would do"] == q7.FOR
+    assert told["the non-target part carries it"] == q7.AGAINST
+
+
+def test_the_discussion_turns_its_sentences_with_the_records(store, tmp_path):
+    better = paper_with(store, in_the_discussion(kd=40, kd_same_view=30), questions=["q7"])
+    assert "*distilled, same view* is **better** than *distilled, other view*" in better.discussed()
+    assert "Labelling the very view that the student sees helps" in better.discussed("views")
+    worse = paper_with(
+        Store(tmp_path / "other"), in_the_discussion(kd_same_view=-30), questions=["q7"]
+    )
+    assert "Labelling the very view that the student sees does not help" in worse.discussed("views")
+
+
+def test_the_discussion_decides_nothing_on_one_seed(store):
+    paper = paper_with(store, in_the_discussion(kd=40), seeds=(0,), questions=["q7"])
+    assert set(evidence_of(paper).values()) <= {q7.UNDECIDED, q7.MISSING}
+    assert "1 of 3 teachers" in paper.discussed("labels")
+    assert "speaks" not in paper.abstract()
+
+
+def test_repeated_errors_are_those_of_the_teacher_with_the_same_wrong_answer():
+    assert q7.repeated("0120", "0199", "0123") == 0  # wrong where the teacher is, but otherwise
+    assert q7.repeated("0199", "0199", "0123") == 1
+    assert q7.repeated("0129", "0199", "0123") == 0.5
+    assert math.isnan(q7.repeated("0000", "0123", "0123"))
+
+
+def as_published(store: Store, teacher_errors: int) -> Paper:
+    """Q1 under the name of MNIST and of the paper profile, which the published numbers are of."""
+    settings = params.read("quick", "q1").settings() | {"dataset": "mnist", "profile": "paper"}
+    chosen = params.make("q1", settings)
+    store.keep("mnist", LABELS, TRUTH.encode())
+    for plan in grids.grid("q1", chosen):
+        fabricate(store, plan, teacher_errors if plan.role == "teacher" else 90)
+    store.write_table("paper", "q1", study.table("q1", chosen, store).drop(columns="record"))
+    return Paper.load("paper", store.root)
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [(60, "reached"), (70, "not reached, within its interval"), (300, "not reached")],
+)
+def test_the_scorecard_says_what_is_reached_and_keeps_the_rows_that_are_not(store, errors, said):
+    """Published: 67 for the teacher (53 to 85), 146 for the small net."""
+    rows = {row.id: row for row in as_published(store, errors).scorecard}
+    assert rows["hinton-teacher"].reached == said
+    assert rows["hinton-hard"].reached == "reached"
+    assert rows["hinton-kd"].reached == rows["hinton-alike"].reached == "no records yet"
+    assert {row.source for row in rows.values()} >= {"hinton2015", "yuan2020", "course2021"}
+
+
+def test_the_scorecard_is_a_table_and_a_figure(store):
+    paper = as_published(store, 70)
+    lines = paper.table("scorecard").splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert len(lines) == len(paper.scorecard) + 2
+    assert "nan" not in paper.table("scorecard")
+    assert len(paper.figure("scorecard").axes[0].get_yticks()) == 3  # those with records
+
+
+def test_every_source_of_a_table_is_in_the_bibliography(whole):
+    bibliography = (params.project_root() / "report" / "references.bib").read_text()
+    assert whole.published.index.is_unique
+    shown = whole.table("conventions") + whole.table("q7-explanations")
+    for source in {*whole.published["source"], *re.findall(r"@(\w+)", shown)}:
+        assert f"{{{source}," in bibliography, source
+
+
+def test_quick_runs_are_not_held_to_the_published_numbers(whole):
+    assert whole.scorecard == []
+    assert whole.figure("scorecard") is None
+
+
+def test_every_claim_names_its_runs_and_what_would_settle_it(whole):
+    assert set(whole.claims) == set(EVERY)
+    known = {run for frame in whole.studied.values() for run in frame["run_id"]}
+    for claim in (c for found in whole.claims.values() for c in found.values()):
+        assert claim.measured and len(claim.run_ids) >= 2, claim.id
+        assert set(claim.run_ids) <= known
+        assert claim.verdict == "inconclusive" or math.isnan(claim.needed), claim.id
+        assert claim.as_dict()["verdict"] == claim.verdict
+
+
+@pytest.mark.parametrize("question", ANSWERED)
+def test_verdicts_in_the_prose_are_those_of_the_claims(whole, question):
+    """Every verdict in bold letters is one that some claim of that question has."""
+    verdicts = {c.verdict for c in whole.claims[question].values()}
+    published = {"holds", "does not hold", "is not decided"}
+    heads = {"Expected.", "Found.", "Gap.", "Open."}
+    said = set(re.findall(r"\*\*(.*?)\*\*", whole.answer(question)))
+    assert said - heads <= verdicts | published
+
+
+@pytest.mark.parametrize("question", ANSWERED[1:])
+def test_with_one_seed_no_answer_is_sure_of_anything(store, question):
+    paper = paper_with(store, plausible, seeds=(0,), questions=[question])
+    bold = set(re.findall(r"\*\*(.*?)\*\*", paper.answer(question)))
+    assert not bold & {"better", "worse", "alike", "holds", "does not hold"}
+
+
+def test_where_a_control_does_as_well_q2_does_not_credit_the_teacher(store):
+    arms = ("uniform_teacher", "permuted_teacher", "label_smoothing")
+    paper = paper_with(store, lambda p: plausible(p) - 30 * (p.arm in arms))
+    for arm in arms:
+        assert not paper.claims["q2"][f"q2.kd_vs_{arm}"].verdict.startswith("better")
+    better = re.search(r"\*\*better\*\* than ([^;.]*)", paper.answer("q2").partition("controls")[2])
+    assert "uniform" not in better[1] and "permuted" not in better[1]

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkknowledge.losses import LOSSES, softened_kl
+from darkknowledge.losses import LOSSES, decomposition, softened_kl
 from darkknowledge.spec import LossSpec
 
 LN2, LN3 = math.log(2), math.log(3)
@@ -172,6 +172,65 @@ def test_a_shuffled_teacher_deals_its_logits_by_a_permutation_of_the_batch():
 def test_a_shuffled_teacher_draws_from_the_generator_alone():
     first, again = (parts("shuffled_teacher", seed=4).soft.item() for _ in range(2))
     assert first == again != parts("shuffled_teacher", seed=5).soft.item()
+
+
+def test_a_permuted_teacher_keeps_the_true_class_and_deals_out_the_rest_of_each_image():
+    """With three classes there are two ways to deal; each occurs, for every image on its own."""
+    student, teacher, labels = STUDENT[:2, :3], TEACHER[:2, :3], np.array([0, 2])
+    swapped = np.stack([teacher[0, [0, 2, 1]], teacher[1, [1, 0, 2]]])
+    possible = [
+        kl(np.stack([a[0], b[1]]), student, 2)
+        for a, b in itertools.product((teacher, swapped), repeat=2)
+    ]
+    drawn = [parts("permuted_teacher", student, labels, teacher, 2.0, s).soft for s in range(60)]
+    hits = [min(range(4), key=lambda i, v=v: abs(possible[i] - v)) for v in drawn]
+    assert [possible[i] for i in hits] == pytest.approx([float(v) for v in drawn])
+    assert set(hits) == set(range(4))
+
+
+def by_hand(temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Zhao et al. 2022, equations 3 to 5, from probabilities: target, non-target KL, 1 − p_t."""
+    rows = np.arange(len(LABELS))
+    p, q = softmax(TEACHER / temperature), softmax(STUDENT / temperature)
+    a, b = p[rows, LABELS], q[rows, LABELS]
+    target = a * np.log(a / b) + (1 - a) * np.log((1 - a) / (1 - b))
+    keep = np.arange(10) != LABELS[:, None]
+    p_rest = p[keep].reshape(6, 9) / (1 - a)[:, None]
+    q_rest = q[keep].reshape(6, 9) / (1 - b)[:, None]
+    return target, (p_rest * np.log(p_rest / q_rest)).sum(1), 1 - a
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_the_parts_of_the_kl_are_those_of_the_definition_and_add_up_to_it(temperature):
+    target, nontarget, rest = by_hand(temperature)
+    soft = {
+        mode: parts(mode, temperature=temperature).soft.item()
+        for mode in ("kd", "target_part", "nontarget_part", "decoupled")
+    }
+    square = temperature**2
+    assert soft["target_part"] == pytest.approx(square * target.mean())
+    assert soft["nontarget_part"] == pytest.approx(square * (rest * nontarget).mean())
+    assert soft["decoupled"] == pytest.approx(square * (target + nontarget).mean())
+    assert soft["target_part"] + soft["nontarget_part"] == pytest.approx(soft["kd"])
+
+
+def test_neither_part_of_the_kl_reads_what_the_other_one_is_about():
+    """Other wrong classes leave the target's part alone, another confidence that of the rest."""
+    labels = torch.tensor(LABELS)
+    dealt = tensor(TEACHER).clone()
+    for row, label in enumerate(LABELS):
+        others = [c for c in range(10) if c != label]
+        dealt[row, others] = dealt[row, others[::-1]]
+    surer = tensor(TEACHER).clone()
+    surer[torch.arange(6), labels] += 3
+    plain, of_dealt, of_surer = (
+        decomposition(tensor(STUDENT), labels, teacher, 4.0)
+        for teacher in (tensor(TEACHER), dealt, surer)
+    )
+    assert torch.allclose(plain.target, of_dealt.target)
+    assert not torch.allclose(plain.nontarget, of_dealt.nontarget)
+    assert torch.allclose(plain.nontarget, of_surer.nontarget)
+    assert bool((of_surer.not_target < plain.not_target).all())
 
 
 def test_an_untrained_teacher_teaches_like_any_other():

@@ -41,6 +41,12 @@ def test_products_of_the_plain_cnn_by_hand():
     assert convs + 2048 * 128 + 128 * 10 == SIZES["plain_cnn"][1]
 
 
+def test_a_lighter_plain_cnn_by_hand():
+    found = cost.static(models.build(ModelSpec.named("plain_cnn-8-16-32"), SHAPE, 10, 0), SHAPE)
+    convs = 32**2 * 27 * 8 + 16**2 * 72 * 16 + 8**2 * 144 * 32
+    assert found["flops"] // 2 == convs + 512 * 128 + 128 * 10
+
+
 def test_parameters_of_a_resnet_20_by_hand():
     """Stem, three stages of three blocks, classifier; two per channel for each batch norm."""
     convs = 3 * 9 * 16 + 6 * 9 * 16**2
@@ -91,7 +97,7 @@ def test_stored_weights_bring_back_the_very_net_buffers_included(name):
         )
 
 
-@pytest.mark.parametrize("label", ["mlp-800-800", "mlp-30", "resnet20", "vgg13"])
+@pytest.mark.parametrize("label", ["mlp-800-800", "mlp-30", "plain_cnn-8-16-32", "resnet20"])
 def test_a_net_is_named_by_its_label(label):
     assert ModelSpec.named(label).label == label
 
@@ -102,6 +108,7 @@ def test_a_net_is_named_by_its_label(label):
         ("resnet19", "resnet"),
         ("mlp-80x", "mlp-800-800"),
         ("resnet20-16", "mlp"),
+        ("plain_cnn-16", "three widths"),
         ("mlp-0", "hidden"),
         (20, "network"),
     ],

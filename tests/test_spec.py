@@ -189,6 +189,11 @@ BAD = [
     ("device", lambda: small_run(device="gpu")),
     ("teacher", lambda: small_run(loss=kd())),
     ("teacher", lambda: small_run(teacher=small_run(seed=1))),
+    ("teacher_view", lambda: LossSpec("kd", 4, 0, 1, "other")),
+    (
+        "teacher_view",
+        lambda: small_run(loss=LossSpec("kd", 4, 0, 1, "independent"), teacher=small_run(seed=1)),
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -110,3 +111,33 @@ def test_the_rank_correlation_sees_only_order():
 def test_a_rank_correlation_of_too_few_or_of_constants_is_nothing():
     for x, y in (([], []), ([1, 2, 3], [1, 2, 3]), ([1, 1, 1, 1], [1, 2, 3, 4])):
         assert math.isnan(st.rank_correlation(x, y).rho)
+
+
+def test_the_clusters_needed_find_the_effect_in_eight_of_ten_simulated_studies():
+    """And one fewer than that does not reach the power; by simulation, not by the same formula."""
+    effect = st.mean([-7.0, 2.0, -5.0, 3.0, -4.0])
+    needed = st.clusters_needed(effect)
+    generator = np.random.default_rng(0)
+
+    def power(n: int) -> float:
+        studies = generator.normal(effect.mean, effect.sd, (20_000, n))
+        return float((scipy.stats.ttest_1samp(studies, 0, axis=1).pvalue < st.SIGNIFICANT).mean())
+
+    assert power(needed) == pytest.approx(st.POWER, abs=0.02)
+    assert power(needed // 2) < st.POWER - 0.1
+
+
+def test_a_stricter_level_needs_more_clusters_and_a_vanishing_effect_more_than_are_named():
+    effect = st.mean([-7.0, 2.0, -5.0, 3.0, -4.0])
+    assert st.clusters_needed(effect, 0.005) > st.clusters_needed(effect) > effect.n
+    assert st.clusters_needed(st.mean([-1.0, 1.0, 0.001])) == math.inf
+    assert math.isnan(st.clusters_needed(st.mean([1.0])))
+    assert (
+        st.clusters_needed(st.mean([-5.0, -5.1, -4.9])) == 4
+    )  # at once, but never fewer than there are
+
+
+def test_the_t_interval_of_a_published_spread_is_that_of_the_runs():
+    effect = st.mean([95.2, 95.3, 95.5])
+    low, high = st.t_interval(effect.mean, effect.sd, 3)
+    assert (low, high) == pytest.approx((effect.low, effect.high))

@@ -20,7 +20,7 @@ FILES = {p.stem: [p] for p in SOURCE.glob("*.py")} | {
 MODULES = sorted(FILES)
 
 READING = {
-    *("records", "statistics", "claims", "wording"),
+    *("records", "statistics", "claims", "wording", "conventions"),
     *("answers", "tables", "figures", "paper"),
 }
 #: module → the modules of ours that it may import, at any depth of its code
@@ -38,18 +38,20 @@ MAY_IMPORT = {
     "records": {"spec"},
     "run": {"spec", "data", "models", "losses", "metrics", "training", "cost", "records"},
     "workers": {"spec", "run", "records"},
-    "study": {"spec", "params", "worlds", "run", "records", "workers", "cost", "data"},
+    "grids": {"spec", "params", "worlds"},
+    "study": {"params", "grids", "run", "records", "workers", "cost", "data"},
     "statistics": set(),
     "wording": {"statistics"},
     "claims": {"statistics", "wording"},
+    "conventions": {"spec"},
     "answers": {"answers", "statistics", "wording", "claims", "records"},
-    "tables": {"statistics", "wording", "claims", "answers", "records"},
+    "tables": {"tables", "statistics", "wording", "claims", "answers", "conventions"},
     "figures": {"figures", "statistics", "wording", "claims", "answers", "records"},
-    "paper": {"answers", "tables", "figures", "records", "params"},
+    "paper": {"answers", "tables", "figures", "claims", "records", "params"},
 }
 TRAINING = {
     *("spec", "params", "worlds", "data", "models", "losses", "metrics", "training"),
-    *("cost", "records", "run", "workers", "study", "bench"),
+    *("cost", "records", "run", "workers", "grids", "study", "bench"),
 }
 TRAINING_NEEDS = {
     *("torch", "torchvision", "numpy", "pandas", "yaml", "safetensors", "tqdm"),
@@ -57,7 +59,7 @@ TRAINING_NEEDS = {
     "PIL",  # and of torchvision
 }
 #: What must start fast, or where there is no torch.
-WITHOUT_TORCH = {"spec", "params", "worlds", "study", *READING, "rendering", "cli"}
+WITHOUT_TORCH = {"spec", "params", "worlds", "grids", "study", *READING, "rendering", "cli"}
 
 
 def here(names: Iterable[str]) -> list[str]:

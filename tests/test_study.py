@@ -1,15 +1,18 @@
 """Grids: pairing, teachers, controls at the main arm's settings, order."""
 
+import dataclasses
+
 import pytest
 
-from darkknowledge import params, study
+from darkknowledge import grids, params, study
 from darkknowledge.records import Store
+from darkknowledge.spec import TEACHER_MODES
 
 PROFILES = ["quick", "paper"]
 
 
-def by_arm(profile: str) -> dict[tuple[str, str], dict[int, study.Planned]]:
-    grid = study.grid("q2", params.read(profile, "q2"))
+def by_arm(profile: str) -> dict[tuple[str, str], dict[int, grids.Planned]]:
+    grid = grids.grid("q2", params.read(profile, "q2"))
     arms: dict = {}
     for plan in grid:
         arms.setdefault((plan.protocol, plan.arm), {})[plan.spec.seed] = plan
@@ -67,7 +70,7 @@ def test_students_see_no_jitter_in_hintons_protocol_and_their_teachers_do():
 
 def test_q2_contains_the_very_runs_of_q1():
     runs = {
-        q: {plan.spec.run_id for plan in study.grid(q, params.read("paper", q))}
+        q: {plan.spec.run_id for plan in grids.grid(q, params.read("paper", q))}
         for q in ("q1", "q2")
     }
     assert runs["q1"] <= runs["q2"]
@@ -75,8 +78,8 @@ def test_q2_contains_the_very_runs_of_q1():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_order_has_each_run_once_teachers_first_and_one_seed_of_everything_early(profile):
-    grid = study.grid("q2", params.read(profile, "q2"))
-    order = study.ordered(grid)
+    grid = grids.grid("q2", params.read(profile, "q2"))
+    order = grids.ordered(grid)
     ids = [spec.run_id for spec in order]
     assert len(ids) == len(set(ids))
     assert {plan.spec.run_id for plan in grid} <= set(ids)
@@ -108,7 +111,7 @@ def test_each_arm_of_the_paper_takes_its_best_candidate_on_validation():
 def test_q3_has_every_temperature_at_every_width_with_its_baseline(profile):
     chosen = params.read(profile, "q3")
     found: dict = {}
-    for plan in study.grid("q3", chosen):
+    for plan in grids.grid("q3", chosen):
         if plan.role != "teacher":
             loss = plan.spec.loss
             key = plan.spec.model.hidden, loss.temperature if plan.arm == "kd" else None
@@ -128,7 +131,7 @@ def test_q3_has_every_temperature_at_every_width_with_its_baseline(profile):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_q4_filters_the_transfer_set_of_students_only(profile):
     chosen = params.read(profile, "q4")
-    plans = study.grid("q4", chosen)
+    plans = grids.grid("q4", chosen)
     for plan in plans:
         assert plan.spec.data.validation == chosen.validation
         if plan.spec.teacher:
@@ -143,7 +146,7 @@ def test_q4_filters_the_transfer_set_of_students_only(profile):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_questions_share_runs_instead_of_repeating_them(profile):
     def ids(question, arm):
-        plans = study.grid(question, params.read(profile, question))
+        plans = grids.grid(question, params.read(profile, question))
         return {p.spec.run_id for p in plans if p.arm == arm and not p.spec.data.unseen}
 
     assert ids("q4", "kd") <= ids("q2", "soft_only")
@@ -153,7 +156,7 @@ def test_questions_share_runs_instead_of_repeating_them(profile):
 
 def test_one_seed_of_every_temperature_comes_before_second_seeds():
     chosen = params.read("paper", "q3")
-    order = [s.seed for s in study.ordered(study.grid("q3", chosen)) if s.seed < 100]
+    order = [s.seed for s in grids.ordered(grids.grid("q3", chosen)) if s.seed < 100]
     kinds = len(chosen.widths) * (len(chosen.temperatures) + 1) + len(chosen.narrow_temperatures)
     assert set(order[:kinds]) == {chosen.seeds[0]}
 
@@ -161,22 +164,23 @@ def test_one_seed_of_every_temperature_comes_before_second_seeds():
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("question", ["q5", "q6"])
 def test_within_a_pair_all_nets_share_data_recipe_and_device(profile, question):
-    """But for the poorly trained teacher, which is no row of the grid."""
+    """But for the poorly trained teacher, which is no row of the grid, and for the epochs of the
+    net that is given the time of teacher and student."""
     chosen = params.read(profile, question)
     worlds: dict[str, set] = {}
-    for plan in study.grid(question, chosen):
-        spec = plan.spec
-        worlds.setdefault(plan.pair, set()).add(
-            (spec.data, spec.recipe, spec.device, spec.precision)
-        )
+    for plan in grids.grid(question, chosen):
+        spec, recipe = plan.spec, plan.spec.recipe
+        if plan.arm == "hard_equal_budget":
+            recipe = dataclasses.replace(recipe, epochs=recipe.epochs // 2)
+        worlds.setdefault(plan.pair, set()).add((spec.data, recipe, spec.device, spec.precision))
     assert all(len(found) == 1 for found in worlds.values())
 
 
 def test_in_a_reversed_pair_the_weak_net_teaches_the_strong_one():
-    for plan in study.grid("q5", params.read("paper", "q5")):
+    for plan in grids.grid("q5", params.read("paper", "q5")):
         weak, strong = plan.pair.split(">")
         teacher = plan.spec.teacher
-        if plan.arm in ("kd", "kd_poor", "kd_yuan", "shuffled_teacher"):
+        if plan.arm in ("kd", "kd_poor", "kd_yuan", "shuffled_teacher", "permuted_teacher"):
             assert (teacher.model.label, plan.spec.model.label) == (weak, strong)
         if plan.arm == "kd_forward":
             assert (teacher.model.label, plan.spec.model.label) == (strong, weak)
@@ -185,32 +189,34 @@ def test_in_a_reversed_pair_the_weak_net_teaches_the_strong_one():
 
 
 def test_a_self_taught_net_never_starts_from_its_teachers_seed():
-    for plan in study.grid("q6", params.read("paper", "q6")):
+    for plan in grids.grid("q6", params.read("paper", "q6")):
         seeds, spec = [], plan.spec
         while spec is not None:
             seeds.append(spec.seed)
             assert spec.model == plan.spec.model
             spec = spec.teacher
         assert len(seeds) == len(set(seeds))
-        assert len(seeds) == {"kd_generation2": 3, "kd": 2, "shuffled_teacher": 2}.get(plan.arm, 1)
+        depth = {"kd_generation2": 3, **dict.fromkeys(("kd", *TEACHER_MODES), 2)}
+        assert len(seeds) == depth.get(plan.arm, 1)
 
 
 def test_yuans_weights_are_converted_to_ours():
     """Element-mean KL is ten times weaker over ten classes."""
-    arms = {(p.pair, p.arm): p.spec.loss for p in study.grid("q5", params.read("paper", "q5"))}
+    arms = {(p.pair, p.arm): p.spec.loss for p in grids.grid("q5", params.read("paper", "q5"))}
     loss = arms["plain_cnn>resnet18", "kd_yuan"]
     assert (loss.w_hard, loss.w_soft, loss.temperature) == (0.99, 0.001, 20)
 
 
 @pytest.mark.parametrize("question", ["q5", "q6"])
 def test_controls_of_a_pair_share_its_main_arms_weights_and_temperature(question):
-    plans = study.grid(question, params.read("paper", question))
+    plans = grids.grid(question, params.read("paper", question))
     mains = {}
     for plan in plans:
         if plan.arm == "kd":
             mains.setdefault(plan.pair, plan.spec.loss)
     for plan in plans:
-        if plan.role == "control" and plan.arm != "label_smoothing_mild":
+        other = ("label_smoothing_mild", "hard_equal_budget")
+        if plan.role == "control" and plan.arm not in other:
             main, loss = mains[plan.pair], plan.spec.loss
             assert (loss.w_hard, loss.w_soft) == (main.w_hard, main.w_soft)
             if plan.arm != "label_smoothing":
@@ -218,11 +224,49 @@ def test_controls_of_a_pair_share_its_main_arms_weights_and_temperature(question
 
 
 def test_a_pair_is_finished_before_the_next_and_lineages_stand_in_order():
-    plans = study.grid("q6", params.read("paper", "q6"))
-    order = study.ordered(plans)
+    plans = grids.grid("q6", params.read("paper", "q6"))
+    order = grids.ordered(plans)
     ids = [spec.run_id for spec in order]
     for spec in order:
         if spec.teacher:
             assert ids.index(spec.teacher.run_id) < ids.index(spec.run_id)
     nets = [spec.model.label for spec in order]
     assert nets == sorted(nets, key=list(dict.fromkeys(nets)).index)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_q2s_longer_baseline_costs_as_much_as_teacher_and_student(profile):
+    """Epochs times products, three passes a step; the teacher's labels are computed once."""
+    chosen = params.read(profile, "q2")
+    arms = {plan.arm: plan.spec for plan in reversed(grids.grid("q2", chosen))}
+
+    def products(arm):
+        (a, b), spec = arms[arm].model.hidden, arms[arm]
+        return (784 * a + a * b + b * 10) * spec.recipe.epochs
+
+    budget = products("teacher") + products("kd")
+    assert products("hard_equal_budget") == pytest.approx(budget, rel=0.01)
+
+
+def test_q7_shares_its_first_arms_with_q2_and_names_each_run_once():
+    of = {
+        q: {p.arm: p.spec.run_id for p in reversed(grids.grid(q, params.read("paper", q)))}
+        for q in ("q2", "q7")
+    }
+    for arm in ("hard", "kd", "label_smoothing", "uniform_teacher", "shuffled_teacher"):
+        assert of["q2"][arm] == of["q7"][arm]
+    assert of["q2"]["hard_jitter"] == of["q7"]["hard_jitter"]
+    ids = [p.spec.run_id for p in grids.grid("q7", params.read("paper", "q7"))]
+    assert len(ids) == len(set(ids))
+
+
+def test_q7s_views_differ_in_the_view_alone_and_its_teachers_in_their_labels_alone():
+    plans = {(p.arm, p.spec.seed): p.spec for p in grids.grid("q7", params.read("paper", "q7"))}
+    for suffix in ("", "_longer"):
+        same, other = plans[f"kd_same_view{suffix}", 0], plans[f"kd_other_view{suffix}", 0]
+        assert same.loss == dataclasses.replace(other.loss, teacher_view="same")
+        assert dataclasses.replace(other, loss=same.loss) == same
+        assert plans[f"hard_jitter{suffix}", 0].recipe == same.recipe
+    plain, smoothed = (plans[a, 100] for a in ("teacher", "teacher_smoothed"))
+    assert dataclasses.replace(smoothed, loss=plain.loss) == plain
+    assert plans["kd_smoothed_teacher", 0].teacher == smoothed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -166,6 +168,24 @@ def test_an_augmented_teacher_sees_the_very_pixels_that_its_student_sees(tiny_sp
     train(student, tiny_split, loss_of("kd"), teacher, augmentation="jitter")
     pairs = zip(student.batches(training=True), teacher.batches(training=False), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_an_independent_view_is_another_draw_of_the_same_images_and_leaves_the_student_alone():
+    """Images of one brightness each, which tells them apart wherever they are moved to."""
+    brightness = torch.arange(1, 201, dtype=torch.uint8).view(-1, 1, 1, 1)
+    split = Split(brightness.expand(-1, *SHAPE).contiguous(), torch.arange(200) % 10)
+    seen, labelled = {}, {}
+    for view in ("same", "independent"):
+        student, teacher = Spy(net()), Spy(confident())
+        loss = replace(loss_of("kd"), teacher_view=view)
+        train(student, split, loss, teacher, augmentation="jitter", epochs=1)
+        seen[view] = torch.cat(student.batches(training=True))
+        labelled[view] = torch.cat(teacher.batches(training=False))
+    assert torch.equal(seen["same"], seen["independent"])
+    assert torch.equal(seen["same"], labelled["same"])
+    assert not torch.equal(seen["same"], labelled["independent"])
+    images = (x.flatten(1).amax(1) for x in (seen["same"], labelled["independent"]))
+    assert torch.equal(*images)
 
 
 def test_the_logits_of_a_teacher_are_computed_once_where_the_inputs_do_not_change(tiny_split):

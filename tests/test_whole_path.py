@@ -49,8 +49,9 @@ def test_the_notebooks_train_every_run_and_end_with_an_answer(project):
         frame = pd.read_csv(project / "results" / "quick" / f"{question}.csv")
         assert frame["test_errors"].notna().all()
         executed = project / "results" / "quick" / name
-        assert "**Found.**" in answer_of(executed)
-        assert "Not measured" not in answer_of(executed)
+        answer = answer_of(executed)
+        assert ("**Labels.**" if question == "q7" else "**Found.**") in answer
+        assert "Not measured" not in answer
 
 
 def test_the_tables_repeat_the_records_numbers(project):
@@ -111,6 +112,28 @@ def test_another_digit_is_omitted_by_one_parameter(project):
     frame = pd.read_csv(project / "results" / "my-digit" / "q4.csv", dtype={"omitted": str})
     assert set(frame["omitted"].dropna()) == {"5"}
     assert frame.loc[frame["omitted"] == "5", "unseen_recall_validation"].notna().all()
+
+
+def test_the_claims_of_a_profile_are_listed_for_people_and_for_machines(project):
+    done = call(project, "claims", "quick", "q2", "--json")
+    assert done.returncode == 0, done.stderr
+    listed = {claim["id"]: claim for claim in json.loads(done.stdout)}
+    claim = listed["q2.kd_vs_hard"]
+    assert claim["n"] == claim["planned"] == 3 and len(claim["runs"]) == 6
+    names = {path.stem for path in project.glob("results/runs/*/*.json")}
+    assert {run for c in listed.values() for run in c["runs"]} <= names
+    executed = project / "results" / "quick" / notebooks.NAMES["q2"]
+    assert f"distillation is **{claim['verdict']}**" in answer_of(executed).replace("\n", " ")
+    plain = call(project, "claims", "quick")
+    assert f"q2.kd_vs_hard: {claim['verdict']}" in plain.stdout
+    assert {line.split(".")[0] for line in plain.stdout.splitlines()} >= {"q1", "q3", "q4", "q7"}
+    assert call(project, "claims", "quick", "q9").returncode == 2
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_failure(project):
+    shell = f"set -o pipefail; {sys.executable} -m darkknowledge status quick | head -n 1"
+    done = command(project, "bash", "-c", shell)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_changed_parameters_do_not_touch_the_shipped_profiles_table(project):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -62,6 +63,48 @@ class Claim:
     def holds(self) -> bool:
         """Whether the subject is better by the rule."""
         return self.verdict.startswith("better")
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs that the claim rests on; an averaged row names several."""
+        return tuple(dict.fromkeys(run for group in self.runs for run in group.split()))
+
+    @property
+    def needed(self) -> float:
+        """For an inconclusive claim the clusters that would settle an effect of the size seen, at the
+        level that the adjustment of p leaves (see
+        :func:`darkknowledge.statistics.clusters_needed`); NaN for all others."""
+        if not self.measured or self.verdict != "inconclusive" or math.isnan(self.p_adjusted):
+            return math.nan
+        level = st.SIGNIFICANT * min(1.0, self.effect.p / self.p_adjusted)
+        return st.clusters_needed(self.effect, level)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The claim as plain JSON values; what is not defined is None."""
+
+        def plain(value: float) -> float | None:
+            return value if math.isfinite(value) else None
+
+        return {
+            "id": self.id,
+            "subject": asdict(self.subject),
+            "reference": asdict(self.reference),
+            "unit": f"errors of {self.images}",
+            "difference": plain(self.effect.mean),
+            "low": plain(self.effect.low),
+            "high": plain(self.effect.high),
+            "n": self.effect.n,
+            "planned": self.planned,
+            "clusters": self.unit,
+            "p": plain(self.effect.p),
+            "p_adjusted": plain(self.p_adjusted),
+            "delta": plain(self.delta),
+            "verdict": self.verdict,
+            "n_to_settle": plain(self.needed),
+            "seeds": [int(seed) for seed in self.seeds],
+            "mcnemar": [asdict(test) for test in self.mcnemar],
+            "runs": list(self.run_ids),
+        }
 
     @property
     def evidence(self) -> str:

@@ -1,4 +1,4 @@
-"""The command line: ``darkknowledge train | run | render | status | bench``.
+"""The command line: ``darkknowledge train | run | render | status | claims | bench``.
 
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
 130 interrupted.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 from darkknowledge import __version__
 from darkknowledge import params as p
 from darkknowledge.records import RecordError, Store
-from darkknowledge.spec import DEVICES, SpecError
+from darkknowledge.spec import DEVICES, SpecError, choose
 
 FAILED, BAD_INPUT, LEFT, INTERRUPTED = 1, 2, 3, 130
 
@@ -30,7 +31,12 @@ def main(argv: list[str] | None = None) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        sys.exit(arguments.action(arguments))
+        code = arguments.action(arguments)
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # whoever read the output has enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         print("\nInterrupted. Finished runs are kept; the same command goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -70,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     command("run", _run, "Execute a profile's notebooks through Papermill.")
     render = command("render", _render, "Render a profile's report with Quarto.", questions=False)
     render.add_argument("--to", nargs="+", default=["html", "typst"], help="Quarto formats")
+    claims = command("claims", _claims, "List every claim of the report with its evidence.")
+    claims.add_argument("--json", action="store_true", help="for machines, with every run")
     bench = commands.add_parser("bench", help="Measure training speed against the usual way.")
     bench.set_defaults(action=_bench)
     bench.add_argument("--device", choices=DEVICES, default="cpu")
@@ -90,7 +98,7 @@ def _store(arguments: argparse.Namespace) -> Store:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from darkknowledge import study, workers
+    from darkknowledge import grids, study, workers
 
     if not arguments.minutes > 0:
         raise SpecError(f"--minutes is {arguments.minutes:g}, but must be greater than 0.")
@@ -98,7 +106,7 @@ def _train(arguments: argparse.Namespace) -> int:
         raise SpecError(f"--jobs is {arguments.jobs}, but must be at least 0.")
     chosen, store = _chosen(arguments), _store(arguments)
     store.prepare()
-    specs = study.ordered(plan for q, params in chosen.items() for plan in study.grid(q, params))
+    specs = grids.ordered(plan for q, params in chosen.items() for plan in grids.grid(q, params))
     data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
     try:
         outcome = workers.complete(
@@ -153,6 +161,39 @@ def _render(arguments: argparse.Namespace) -> int:
     return FAILED if failures else 0
 
 
+def _claims(arguments: argparse.Namespace) -> int:
+    import json
+
+    from darkknowledge.paper import Paper
+    from darkknowledge.wording import interval, p_value, signed
+
+    paper = Paper.load(arguments.profile, _store(arguments).root)
+    for question in arguments.questions:
+        choose("a question with claims", question, paper.claims)
+    chosen = {
+        q: c for q, c in paper.claims.items() if q in arguments.questions or not arguments.questions
+    }
+    if arguments.json:
+        listed = [
+            {"question": q} | c.as_dict() for q, found in chosen.items() for c in found.values()
+        ]
+        print(json.dumps(listed, indent=1, ensure_ascii=False))
+        return 0
+    for found in chosen.values():
+        for c in found.values():
+            evidence = (
+                ""
+                if not c.measured
+                else (
+                    f": {signed(c.effect.mean)} errors ({interval(c.effect)}), n = {c.effect.n} of "
+                    f"{c.planned}, adjusted {p_value(c.p_adjusted)}, {len(c.run_ids)} runs"
+                )
+            )
+            needed = f"; n to settle: {c.needed:g}" if c.needed == c.needed else ""
+            print(f"{c.id}: {c.verdict}{evidence}{needed}")
+    return 0
+
+
 def _bench(arguments: argparse.Namespace) -> int:
     from darkknowledge import bench, run
 
@@ -169,12 +210,12 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from darkknowledge import study, workers
+    from darkknowledge import grids, workers
 
     store = _store(arguments)
     left = False
     for question, params in _chosen(arguments).items():
-        specs = study.ordered(study.grid(question, params))
+        specs = grids.ordered(grids.grid(question, params))
         stored = [spec for spec in specs if store.read(spec.data.name, spec.run_id)]
         missing = [spec for spec in specs if spec not in stored]
         throughput = workers.Throughput(store, stored)

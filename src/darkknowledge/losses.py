@@ -96,6 +96,74 @@ def shuffled_teacher(student, labels, teacher, temperature, generator) -> Parts:
     return kd(student, labels, teacher[order.to(teacher.device)], temperature, generator)
 
 
+def permuted_teacher(student, labels, teacher, temperature, generator) -> Parts:
+    """The teacher's own logit of the true class, its other logits dealt at random to the other
+    classes of the same image: its confidence, not what it knows of the wrong classes (the control
+    DKPP of Furlanello et al. 2018, who keep the largest logit instead of the true class's)."""
+    others = _others(labels, teacher.shape[1])
+    noise = torch.rand(others.shape, generator=generator, device=generator.device)
+    dealt = others.gather(1, noise.argsort(1).to(others.device))
+    permuted = teacher.scatter(1, others, teacher.gather(1, dealt))
+    return kd(student, labels, permuted, temperature, generator)
+
+
+class Decomposition(NamedTuple):
+    """KL = target + (1 − p_t) · nontarget, each [batch], in nats (Zhao et al. 2022, equation 5)."""
+
+    target: Tensor
+    nontarget: Tensor
+    not_target: Tensor
+
+
+def decomposition(student, labels, teacher, temperature) -> Decomposition:
+    """The two parts of KL(softmax(teacher/T) ‖ softmax(student/T)) for each image: of *target class
+    or not*, and of the classes other than the target among themselves. ``not_target`` is the
+    teacher's 1 − p_t at T."""
+    others = _others(labels, student.shape[1])
+
+    def logs(logits: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = logits / temperature
+        rest = scaled.gather(1, others)
+        total, of_rest = scaled.logsumexp(1), rest.logsumexp(1)
+        binary = torch.stack([scaled.gather(1, labels[:, None])[:, 0], of_rest], 1)
+        return binary - total[:, None], rest - of_rest[:, None]
+
+    def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+        return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+
+    (binary_t, rest_t), (binary_s, rest_s) = logs(teacher), logs(student)
+    return Decomposition(
+        divergence(binary_t, binary_s), divergence(rest_t, rest_s), binary_t[:, 1].exp()
+    )
+
+
+def target_part(student, labels, teacher, temperature, generator) -> Parts:
+    """What ``kd`` says of the true class alone: how sure the teacher is of it."""
+    parts = decomposition(student, labels, teacher, temperature)
+    return Parts(F.cross_entropy(student, labels), temperature**2 * parts.target.mean())
+
+
+def nontarget_part(student, labels, teacher, temperature, generator) -> Parts:
+    """What ``kd`` says of the wrong classes, with the weight 1 − p_t that it has there; together
+    with ``target_part`` it is ``kd``."""
+    parts = decomposition(student, labels, teacher, temperature)
+    soft = (parts.not_target * parts.nontarget).mean()
+    return Parts(F.cross_entropy(student, labels), temperature**2 * soft)
+
+
+def decoupled(student, labels, teacher, temperature, generator) -> Parts:
+    """Both parts of ``kd`` with weight one, however sure the teacher is (Zhao et al. 2022,
+    equation 7 with α = β = 1)."""
+    parts = decomposition(student, labels, teacher, temperature)
+    soft = (parts.target + parts.nontarget).mean()
+    return Parts(F.cross_entropy(student, labels), temperature**2 * soft)
+
+
+def _others(labels: Tensor, classes: int) -> Tensor:
+    """The classes that are not the label, [batch, classes − 1]."""
+    return (labels[:, None] + torch.arange(1, classes, device=labels.device)) % classes
+
+
 LOSSES: dict[str, Loss] = {
     "hard": hard,
     "kd": kd,
@@ -105,4 +173,8 @@ LOSSES: dict[str, Loss] = {
     "shuffled_teacher": shuffled_teacher,
     # The same arithmetic as kd; what differs is the teacher, a net left at its initialisation.
     "untrained_teacher": kd,
+    "permuted_teacher": permuted_teacher,
+    "target_part": target_part,
+    "nontarget_part": nontarget_part,
+    "decoupled": decoupled,
 }

@@ -110,13 +110,14 @@ def mobilenetv2_small_images(classes: int) -> nn.Module:
     return model
 
 
-def plain_cnn(classes: int) -> nn.Module:
-    """The plain CNN of Yuan et al. 2020 (``model/net.py`` of their code), without dropout."""
+def plain_cnn(classes: int, channels: tuple[int, ...] = (32, 64, 128)) -> nn.Module:
+    """The plain CNN of Yuan et al. 2020 (``model/net.py`` of their code), without dropout; other
+    ``channels`` of its three convolutions make a lighter one."""
     layers: list[nn.Module] = []
-    for a, b in itertools.pairwise((3, 32, 64, 128)):
+    for a, b in itertools.pairwise((3, *channels)):
         conv = nn.Conv2d(a, b, 3, padding=1)
         layers += [conv, nn.BatchNorm2d(b), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
-    layers += [nn.Flatten(), nn.Linear(4 * 4 * 128, 128), nn.BatchNorm1d(128), nn.ReLU()]
+    layers += [nn.Flatten(), nn.Linear(4 * 4 * channels[-1], 128), nn.BatchNorm1d(128), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(128, classes))
 
 
@@ -144,4 +145,5 @@ def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> n
             return MLP(inputs, spec.hidden, classes, spec.dropout_input, spec.dropout_hidden)
         if tuple(shape) != (3, 32, 32):
             raise SpecError(f"{spec.name} takes RGB images of 32 by 32 pixels, not {shape}.")
-        return _CONVNETS[spec.name](classes).to(memory_format=torch.channels_last)
+        widths = (spec.hidden,) if spec.hidden else ()
+        return _CONVNETS[spec.name](classes, *widths).to(memory_format=torch.channels_last)

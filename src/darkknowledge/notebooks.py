@@ -16,6 +16,7 @@ NAMES = {
     "q4": "q4_omitted_digit.ipynb",
     "q5": "q5_reversed_distillation.ipynb",
     "q6": "q6_self_distillation.ipynb",
+    "q7": "q7_discussion.ipynb",
 }
 
 

@@ -12,21 +12,27 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from darkknowledge import tables
-from darkknowledge.answers import q1, q2, q3, q4, q5, q6
+from darkknowledge.answers import q1, q2, q3, q4, q5, q6, q7, scorecard
 from darkknowledge.answers.abstract import abstract
 from darkknowledge.answers.common import Answer, literature
+from darkknowledge.claims import Claim
 from darkknowledge.figures import method
 from darkknowledge.figures import networks as network_figures
 from darkknowledge.figures import q1 as q1_figures
 from darkknowledge.figures import q2 as q2_figures
 from darkknowledge.figures import q3 as q3_figures
 from darkknowledge.figures import q4 as q4_figures
+from darkknowledge.figures import q7 as q7_figures
+from darkknowledge.figures import scorecard as scorecard_figures
 from darkknowledge.figures.common import style
 from darkknowledge.params import project_root
 from darkknowledge.records import LATENCY_TABLE, RecordError, Store
+from darkknowledge.tables import evidence, questions
+from darkknowledge.tables.common import markdown
 
+#: Those with a written answer; q7 is the discussion.
 QUESTIONS = ("q1", "q2", "q3", "q4", "q5", "q6")
+DISCUSSION = "q7"
 ABSENT = "*Not part of this profile.*"
 NOTHING = "*Nothing is measured at these settings yet.*"
 
@@ -57,13 +63,15 @@ class Paper:
     @functools.cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
         """The tidy frames of the questions that the profile has."""
-        found = {q: self.store.read_table(self.profile, q) for q in (*QUESTIONS, "tuning")}
+        found = {
+            q: self.store.read_table(self.profile, q) for q in (*QUESTIONS, DISCUSSION, "tuning")
+        }
         return {q: frame for q, frame in found.items() if frame is not None}
 
     @functools.cached_property
     def studied(self) -> dict[str, pd.DataFrame]:
         """The frames of the questions proper, without the search for recipes."""
-        return {q: frame for q, frame in self.frames.items() if q in QUESTIONS}
+        return {q: frame for q, frame in self.frames.items() if q != "tuning"}
 
     @functools.cached_property
     def labels(self) -> str:
@@ -99,7 +107,33 @@ class Paper:
             "q5": lambda f: q5.answer(f, by_dataset, published),
             "q6": lambda f: q6.answer(f, by_dataset, published),
         }
-        return {q: make[q](frame) for q, frame in self.studied.items()}
+        return {q: make[q](frame) for q, frame in self.studied.items() if q in QUESTIONS}
+
+    @functools.cached_property
+    def discussion(self) -> q7.Discussion | None:
+        """The discussion, or None where the profile has none."""
+        if DISCUSSION not in self.frames:
+            return None
+        return q7.discuss(self.frames[DISCUSSION], self.studied, self.labels)
+
+    def discussed(self, experiment: str = "") -> str:
+        """The discussion's paragraph on an experiment, or all of them, as Markdown."""
+        if self.discussion is None:
+            return ABSENT
+        return self.discussion.paragraphs[experiment] if experiment else self.discussion.markdown
+
+    @functools.cached_property
+    def claims(self) -> dict[str, dict[str, Claim]]:
+        """All claims by question and id: what the prose and the tables are made of."""
+        found = {q: answer.claims for q, answer in self.answers.items()}
+        return found | ({DISCUSSION: self.discussion.claims} if self.discussion else {})
+
+    @functools.cached_property
+    def scorecard(self) -> list[scorecard.Row]:
+        """Published numbers beside ours; empty where the data are not the published ones."""
+        return scorecard.scorecard(
+            self.studied, self.answers, self.labels_by_dataset, self.published
+        )
 
     def answer(self, question: str) -> str:
         """A question's written answer as Markdown."""
@@ -108,7 +142,7 @@ class Paper:
 
     def abstract(self) -> str:
         """What was found, in two or three sentences."""
-        return abstract(self.answers, self.frames, self.labels)
+        return abstract(self.answers, self.discussion, self.frames, self.labels_by_dataset)
 
     def data(self) -> str:
         """The data sets that the shown records were computed from."""
@@ -124,35 +158,50 @@ class Paper:
 
     def table(self, name: str) -> str:
         """A table as Markdown. ``q2-claims`` and its like list a question's claims."""
+        general: dict[str, tuple[Callable[[], pd.DataFrame], str]] = {
+            "provenance": (lambda: evidence.provenance(self.studied), "ll"),
+            "conventions": (evidence.conventions, "lllrrr"),
+            "claims": (lambda: evidence.claim_runs(self.claims), "lll"),
+            "scorecard": (lambda: evidence.scorecard(self.scorecard), "llllll"),
+        }
+        if name in general:
+            make, align = general[name]
+            table = make()
+            return markdown(table, align) if len(table) else NOTHING
         question, _, what = name.partition("-")
-        if name == "provenance":
-            return tables.markdown(tables.provenance(self.studied), "ll")
         if question not in self.frames:
             return ABSENT
-        frame = self.frames[question]
         if what == "claims":
-            listed = tables.claim_list(self.answers[question].claims)
-            return tables.markdown(listed, "lrrrl") if len(listed) else NOTHING
-        make: dict[str, Callable[[], pd.DataFrame]] = {
-            "q1": lambda: tables.q1(frame, self.latency),
-            "q2": lambda: tables.q2(frame),
-            "q2-mcnemar": lambda: tables.mcnemar(self.answers["q2"].claims["q2.kd_vs_hard"]),
-            "q3": lambda: tables.q3(frame),
-            "q4": lambda: tables.q4(frame),
-            "q4-digits": lambda: tables.q4_digits(frame),
-            "q5": lambda: tables.pairs(frame, self.labels_by_dataset),
-            "q5-yuan": lambda: tables.yuan(frame, self.labels_by_dataset, self.published),
-            "q6": lambda: tables.pairs(frame, self.labels_by_dataset),
-            "tuning": lambda: tables.tuning(frame),
+            listed = evidence.claim_list(self.claims[question])
+            return markdown(listed, "lrrrrl") if len(listed) else NOTHING
+        if what == "explanations":
+            return markdown(evidence.explanations(self.discussion.explanations), "llrl")
+        frame, labels = self.frames[question], self.labels_by_dataset
+        tables: dict[str, Callable[[], pd.DataFrame]] = {
+            "q1": lambda: questions.q1(frame, self.latency),
+            "q2": lambda: questions.q2(frame),
+            "q2-mcnemar": lambda: evidence.mcnemar(self.answers["q2"].claims["q2.kd_vs_hard"]),
+            "q3": lambda: questions.q3(frame),
+            "q4": lambda: questions.q4(frame),
+            "q4-digits": lambda: questions.q4_digits(frame),
+            "q5": lambda: questions.pairs(frame, labels),
+            "q5-yuan": lambda: questions.yuan(frame, labels, self.published),
+            "q6": lambda: questions.pairs(frame, labels),
+            "q7": lambda: questions.q7(frame),
+            "tuning": lambda: questions.tuning(frame),
         }
-        table = make[name]()
-        return tables.markdown(table) if len(table) else NOTHING
+        table = tables[name]()
+        names = 2 if name in ("q4", "q5", "q6", "q7") else 1  # columns of words, not of numbers
+        align = names * "l" + (table.shape[1] - names) * "r"
+        return markdown(table, align) if len(table) else NOTHING
 
     def figure(self, name: str) -> Figure | None:
         """A figure, in the study's style; None where the profile lacks its question or records."""
         style()
         if name == "kinds":
             return method.kinds_of_distillation()
+        if name == "scorecard":
+            return scorecard_figures.published_and_ours(self.scorecard)
         question = name.partition("-")[0]
         if question not in self.frames:
             return None
@@ -170,6 +219,11 @@ class Paper:
             "q5-classes": lambda: network_figures.class_gains(frame, self.labels_by_dataset),
             "q6": lambda: network_figures.gains(frame, self.labels_by_dataset),
             "q6-classes": lambda: network_figures.class_gains(frame, self.labels_by_dataset),
+            **{
+                f"q7-{name}": lambda name=name: q7_figures.errors_by_arm(frame, name)
+                for name in q7.EXPERIMENTS
+            },
+            "q7-fidelity": lambda: q7_figures.fidelity(self.studied, self.labels),
         }
         return make[name]()
 

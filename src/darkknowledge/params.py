@@ -167,9 +167,11 @@ class Q2(Question):
         "uniform_teacher",
         "tfkd_reg",
         "shuffled_teacher",
+        "permuted_teacher",
         "untrained_teacher",
     )
     smoothing: float = 0.1
+    budget_epochs: int = 36
     control_seeds: tuple[int, ...] = (0, 1, 2)
     jitter_recipe: str = "quick-jitter"
     jitter_seeds: tuple[int, ...] = (0, 1, 2)
@@ -179,6 +181,7 @@ class Q2(Question):
         s.positive("temperature", self.temperature)
         s.number("alpha", self.alpha, 0, 1)
         s.number("smoothing", self.smoothing, 0, 1)
+        s.integer("budget_epochs", self.budget_epochs)
         _weights("extra_alphas", self.extra_alphas)
         s.distinct("extra_alphas", (self.alpha, *self.extra_alphas))
         for name in s.distinct("controls", self.controls):
@@ -298,7 +301,7 @@ class Networks(Anything):
 class Q5(Networks):
     """Q5, reversed distillation: in each pair ``weak>strong`` the weak net teaches the strong one."""
 
-    pairs: tuple[str, ...] = ("mlp-50>mlp-200",)
+    pairs: tuple[str, ...] = ("plain_cnn-4-8-8>plain_cnn-8-16-32",)
     element_mean_alphas: tuple[float, ...] = (0.1,)
 
     def __post_init__(self) -> None:
@@ -317,7 +320,7 @@ class Q5(Networks):
 class Q6(Networks):
     """Q6, self distillation: each net learns from a trained net of its own kind."""
 
-    nets: tuple[str, ...] = ("mlp-200",)
+    nets: tuple[str, ...] = ("plain_cnn-8-16-32",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -334,6 +337,34 @@ def nets_of(pair: str) -> tuple[str, str]:
     for net in (weak, strong):
         s.ModelSpec.named(net)
     return weak, strong
+
+
+@dataclass(frozen=True)
+class Q7(Question):
+    """The discussion: what in the soft labels helps, and what of it reaches the student.
+
+    ``few_seeds`` are those of the dear arms: students that see jittered inputs (also for ``longer``
+    times the epochs), and teachers trained with label smoothing.
+    """
+
+    student_hidden: tuple[int, ...] = (800, 800)
+    student_recipe_kd: str = "quick-student"
+    temperature: float = 20.0
+    alpha: float = 0.9
+    smoothing: float = 0.1
+    parts_temperature: float = 4.0
+    longer: int = 2
+    few_seeds: tuple[int, ...] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("temperature", "parts_temperature"):
+            s.positive(name, getattr(self, name))
+        for name in ("alpha", "smoothing"):
+            s.number(name, getattr(self, name), 0, 1)
+        s.integer("longer", self.longer, 2)
+        if extra := set(self.few_seeds) - set(self.seeds):
+            raise SpecError(f"few_seeds names {min(extra)}, which is not among the seeds.")
 
 
 @dataclass(frozen=True)
@@ -364,6 +395,7 @@ QUESTIONS: dict[str, type[Anything]] = {
     "q4": Q4,
     "q5": Q5,
     "q6": Q6,
+    "q7": Q7,
     "tuning": Tuning,
 }
 

@@ -40,10 +40,16 @@ MODES = (
     "uniform_teacher",
     "tfkd_reg",
     "shuffled_teacher",
+    "permuted_teacher",
     "untrained_teacher",
+    "target_part",
+    "nontarget_part",
+    "decoupled",
 )
 #: Modes whose loss needs the logits of a teacher network.
-TEACHER_MODES = ("kd", "shuffled_teacher", "untrained_teacher")
+TEACHER_MODES = ("kd", *MODES[MODES.index("shuffled_teacher") :])
+#: Whether the teacher labels the very augmented image that the student sees, or another draw.
+TEACHER_VIEWS = ("same", "independent")
 AUGMENTATIONS = ("none", "jitter", "crop_flip")
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("one_cycle", "cosine", "constant")
@@ -169,7 +175,8 @@ def data_spec(
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network by name. ``hidden`` and the dropout rates belong to ``mlp``."""
+    """A network by name. ``hidden`` are the units of each hidden layer of ``mlp``, or the channels
+    of the three convolutions of ``plain_cnn`` (empty: its own); dropout belongs to ``mlp``."""
 
     name: str
     hidden: tuple[int, ...] = ()
@@ -184,8 +191,12 @@ class ModelSpec:
             dropout_input=number("dropout_input", self.dropout_input, 0, 0.99),
             dropout_hidden=number("dropout_hidden", self.dropout_hidden, 0, 0.99),
         )
-        if self.name != "mlp" and (self.hidden or self.dropout_input or self.dropout_hidden):
-            raise SpecError(f"hidden widths and dropout belong to mlp, not to {self.name}.")
+        if self.name != "mlp" and (self.dropout_input or self.dropout_hidden):
+            raise SpecError(f"dropout belongs to mlp, not to {self.name}.")
+        if self.name == "plain_cnn" and len(self.hidden) not in (0, 3):
+            raise SpecError("plain_cnn has three widths or none, as plain_cnn-8-16-32.")
+        if self.name not in ("mlp", "plain_cnn") and self.hidden:
+            raise SpecError(f"widths belong to mlp and plain_cnn, not to {self.name}.")
 
     @property
     def label(self) -> str:
@@ -198,7 +209,7 @@ class ModelSpec:
         name, *widths = label.split("-") if isinstance(label, str) else [label]
         choose("a network", name, MODELS)
         if not all(w.isdecimal() for w in widths):
-            raise SpecError(f"{label!r} is no network: widths follow mlp as in mlp-800-800.")
+            raise SpecError(f"{label!r} is no network: widths follow a name as in mlp-800-800.")
         return cls(name, tuple(map(int, widths)), **dropout)
 
 
@@ -236,15 +247,20 @@ class Recipe:
 
 @dataclass(frozen=True)
 class LossSpec:
-    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.losses`."""
+    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.losses`.
+
+    ``teacher_view`` says on which augmented draw of an image the teacher's soft label is made.
+    """
 
     mode: str = "hard"
     temperature: float = 1.0
     w_hard: float = 1.0
     w_soft: float = 0.0
+    teacher_view: str = "same"
 
     def __post_init__(self) -> None:
         choose("mode", self.mode, MODES)
+        choose("teacher_view", self.teacher_view, TEACHER_VIEWS)
         _set(
             self,
             temperature=positive("temperature", self.temperature),
@@ -297,6 +313,10 @@ class RunSpec:
             raise SpecError(f"mode {self.loss.mode!r} needs a teacher.")
         if not needs and self.teacher is not None:
             raise SpecError(f"mode {self.loss.mode!r} has no teacher.")
+        if self.loss.teacher_view != "same" and (not needs or self.recipe.augmentation == "none"):
+            raise SpecError(
+                f"teacher_view {self.loss.teacher_view!r} needs a teacher and an augmentation."
+            )
 
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values, its teacher replaced by the teacher's ``run_id``.

@@ -6,6 +6,7 @@ students share a teacher they are one cluster, and n counts clusters.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 LEVEL = 0.95
 SIGNIFICANT = 0.05
@@ -159,6 +161,31 @@ def mcnemar(first: str, second: str, truth: str) -> McNemar:
     second_only = sum(b and not a for a, b in pairs)
     test = exact_mcnemar([[0, first_only], [second_only, 0]], exact=True)
     return McNemar(first_only, second_only, min(1.0, float(test.pvalue)))
+
+
+def t_interval(centre: float, spread: float, n: int) -> tuple[float, float]:
+    """95 % t interval of a mean of ``n`` runs with standard deviation ``spread``."""
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * spread / math.sqrt(n)
+    return float(centre - half), float(centre + half)
+
+
+#: Power with which an effect of the size seen would be settled, and the most clusters worth naming.
+POWER, MOST_CLUSTERS = 0.8, 1000
+
+
+def clusters_needed(effect: Effect, level: float = SIGNIFICANT) -> float:
+    """Clusters, more than there are, with which a two-sided paired t test at ``level`` finds the
+    mean with a power of ``POWER``, if mean and spread are those seen; inf beyond ``MOST_CLUSTERS``,
+    NaN without a spread."""
+    if effect.n < 2 or not effect.values or not effect.sd > 0:
+        return math.nan
+    size, candidates = abs(effect.mean) / effect.sd, range(effect.n + 1, MOST_CLUSTERS + 1)
+
+    def enough(n: int) -> bool:  # the power is NaN where it is one to all digits
+        return not TTestPower().power(size, n, level) < POWER
+
+    found = bisect.bisect_left(candidates, True, key=enough)  # power grows with n
+    return candidates[found] if found < len(candidates) else math.inf
 
 
 def wilson(errors: float, n: int) -> tuple[float, float]:

@@ -33,7 +33,7 @@ class Epoch:
 
 
 #: The independent random streams of a run. Baseline and student of one seed share all of them.
-STREAMS = ("initialisation", "order", "augmentation", "loss", "dropout")
+STREAMS = ("initialisation", "order", "augmentation", "loss", "dropout", "teacher view")
 
 
 def stream_seed(seed: int, stream: str) -> int:
@@ -128,6 +128,7 @@ def fit(
     batch = min(recipe.batch_size, len(train))
     steps = len(train) // batch
     order, augmentation, chance = (generator(seed, s) for s in ("order", "augmentation", "loss"))
+    other_view = generator(seed, "teacher view") if loss.teacher_view == "independent" else None
     augment = AUGMENT[recipe.augmentation]
     parts_of = LOSSES[loss.mode]
     if teacher is not None:
@@ -149,14 +150,16 @@ def fit(
             for index in (
                 torch.randperm(len(train), generator=order).to(device).split(batch)[:steps]
             ):
-                inputs = scaled(augment(train.images[index], augmentation))
+                images = train.images[index]
+                inputs = scaled(augment(images, augmentation))
                 with autocast(device.type, precision):
                     output = model(inputs).float()
                     if cached is not None:
                         target = cached[index]
                     elif teacher is not None:
+                        seen = scaled(augment(images, other_view)) if other_view else inputs
                         with torch.no_grad():
-                            target = teacher(inputs).float()
+                            target = teacher(seen).float()
                     else:
                         target = None
                 parts = parts_of(output, train.labels[index], target, loss.temperature, chance)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from darkknowledge.answers import q3, q4
-from darkknowledge.answers.common import HARD, KD, TEACHER, Answer, errors_of, images_of
+from darkknowledge.answers.common import HARD, KD, TEACHER, Answer, errors_of
+from darkknowledge.answers.networks import Pair, pairs
+from darkknowledge.answers.q7 import AGAINST, FOR, Discussion
 from darkknowledge.claims import Claim
 from darkknowledge.wording import joined, number
 
@@ -36,8 +38,37 @@ def _omitted(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def abstract(answers: dict[str, Answer], frames: dict[str, pd.DataFrame], labels: str) -> str:
-    """The findings in two or three sentences, as far as they are measured."""
+def _networks(subject: str, answer: Answer, measured: list[Pair]) -> list[str]:
+    """The main arm of every measured pair of Q5 or Q6, by verdict."""
+    groups: dict[str, list[str]] = {}
+    for pair in measured:
+        verdict = answer.claims[f"{pair.name}.kd_t{pair.main:g}"].verdict
+        groups.setdefault(verdict, []).append(pair.title)
+    listed = "; ".join(f"{verdict} for {joined(names)}" for verdict, names in groups.items())
+    return [f"{subject}, beside true labels on the same net: {listed}."] if groups else []
+
+
+def _explanations(discussion: Discussion) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for one in discussion.explanations:
+        groups.setdefault(one.verdict, []).append(f"“{one.name}”")
+    said = [
+        f"{word} {joined(groups[verdict])}"
+        for word, verdict in (("for", FOR), ("against", AGAINST))
+        if verdict in groups
+    ]
+    text = f"Of the explanations tested, the evidence speaks {', and '.join(said)}."
+    return [text] if said else []
+
+
+def abstract(
+    answers: dict[str, Answer],
+    discussion: Discussion | None,
+    frames: dict[str, pd.DataFrame],
+    labels: dict[str, str],
+) -> str:
+    """The findings in a sentence a question, as far as they are measured; ``labels`` are the true
+    test classes by data set."""
     parts = []
     if "q1" in answers:
         claim = answers["q1"].claims["q1.teacher_vs_small"]
@@ -45,7 +76,7 @@ def abstract(answers: dict[str, Answer], frames: dict[str, pd.DataFrame], labels
             means = [errors_of(frames["q1"], arm).mean for arm in (TEACHER, HARD)]
             parts.append(
                 f"A cumbersome net with dropout and jittered inputs makes {number(means[0])} errors "
-                f"on {images_of(labels)} test images, a small one on true labels {number(means[1])}."
+                f"on {claim.images:,} test images, a small one on true labels {number(means[1])}."
             )
     if "q2" in answers:
         claim = answers["q2"].claims["q2.kd_vs_hard"]
@@ -62,4 +93,10 @@ def abstract(answers: dict[str, Answer], frames: dict[str, pd.DataFrame], labels
         parts += _temperature(frames["q3"], answers["q3"].claims)
     if "q4" in answers:
         parts += _omitted(frames["q4"])
+    for question, subject in (("q5", "Reversed distillation"), ("q6", "Self distillation")):
+        if question in answers:
+            every = [pair for pair in pairs(frames[question], labels) if pair.measured]
+            parts += _networks(subject, answers[question], every)
+    if discussion:
+        parts += _explanations(discussion)
     return " ".join(parts) or "Nothing is measured at these settings yet."

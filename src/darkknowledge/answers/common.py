@@ -25,8 +25,10 @@ ARM_NAMES = {
     "uniform_teacher": "uniform teacher",
     "tfkd_reg": "virtual teacher (Tf-KD_reg)",
     "shuffled_teacher": "shuffled teacher",
+    "permuted_teacher": "permuted teacher",
     "untrained_teacher": "untrained teacher",
     "hard_jitter": "true labels, jittered inputs",
+    "hard_equal_budget": "true labels, teacher's and student's budget",
 }
 
 

@@ -24,6 +24,9 @@ ARMS = {
     "label_smoothing": "label smoothing, same weight",
     "label_smoothing_mild": "label smoothing, usual weight",
     "shuffled_teacher": "shuffled teacher",
+    "permuted_teacher": "permuted teacher",
+    "untrained_teacher": "untrained teacher",
+    "hard_equal_budget": "true labels, twice the epochs",
     "hard_forward": "weak net, true labels",
     "kd_forward": "weak net, distilled (forward)",
 }
@@ -44,6 +47,12 @@ class Pair:
     def measured(self) -> bool:
         """Whether it has a distilled run of the main arm and its baseline."""
         return self.claim("kd", self.main).measured
+
+    @property
+    def title(self) -> str:
+        """As ``resnet8 > resnet20``; a net with itself by its name alone."""
+        weak, strong = self.nets
+        return strong if weak == strong else f"{weak} > {strong}"
 
     @property
     def main(self) -> float:
@@ -229,7 +238,7 @@ def composed(
 
 def missing(every: list[Pair]) -> str:
     """One sentence that names the pairs that have no records yet."""
-    names = [pair.name.replace(">", " > ") for pair in every if not pair.measured]
+    names = [pair.title for pair in every if not pair.measured]
     if not names:
         return ""
     return f"Without records yet: {joined(names)}."

@@ -49,7 +49,7 @@ def gains(frame: pd.DataFrame, labels: dict[str, str]) -> Figure | None:
         names = [networks.ARMS[arm] + (f", T = {t:g}" if t else "") for arm, t in reversed(shown)]
         axis.set_yticks(range(len(shown)), names)
         axis.set_ylim(-0.6, len(shown) - 0.4)
-        axis.set_title(pair.name.replace(">", " > "), loc="left")
+        axis.set_title(pair.title, loc="left")
         axis.grid(axis="y", visible=False)
     axes[-1, 0].set_xlabel("gain in test accuracy over true labels on the same net (points)")
     return figure
@@ -96,6 +96,6 @@ def class_gains(frame: pd.DataFrame, labels: dict[str, str]) -> Figure | None:
         axis.set_xticks(range(10), CIFAR10 if natural else [str(k) for k in range(10)])
         if natural:
             axis.tick_params(axis="x", rotation=90)
-        axis.set_title(pair.name.replace(">", " > "), loc="left", fontsize=8)
+        axis.set_title(pair.title, loc="left", fontsize=8)
     axes[0][0].set_ylabel("gain on the class (points)")
     return figure

@@ -1,9 +1,8 @@
-"""Tidy frames → the report's tables, as Markdown (it suits HTML, PDF and notebooks alike)."""
+"""A table a question."""
 
 from __future__ import annotations
 
 import math
-import re
 
 import pandas as pd
 
@@ -20,34 +19,13 @@ from darkknowledge.answers.common import (
     first_record,
     rows_mean,
 )
-from darkknowledge.claims import Arm, Claim, runs_of
-from darkknowledge.wording import measured, number, p_value, seconds, signed
+from darkknowledge.answers.q7 import EXPERIMENTS, NAMES
+from darkknowledge.claims import Arm, runs_of
+from darkknowledge.tables.common import k_of_n, of_planned, percent
+from darkknowledge.wording import measured, number, seconds, signed
 
-#: What the padding of a table's cell is worth, in characters.
-PADDING = 4
 #: How arms of another protocol than Hinton's are marked.
 PROTOCOL_PREFIX = {"jitter": "jitter for all: "}
-
-
-def markdown(frame: pd.DataFrame, align: str = "") -> str:
-    """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
-    align = align or "l" + "r" * (frame.shape[1] - 1)
-    names = {"l": "left", "r": "right", "c": "center"}
-    text = frame.to_markdown(index=False, colalign=[names[a] for a in align], disable_numparse=True)
-    # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too.
-    head, rule, *rows = text.splitlines()
-    rule = re.sub(r"(:?)-+(:?)", lambda m: f"{m[1]}{'-' * (len(m[0]) + PADDING)}{m[2]}", rule)
-    return "\n".join([head, rule, *rows])
-
-
-def _k_of_n(k: int, n: int) -> str:
-    """``5``, or ``3 of 5`` in one piece while some are missing."""
-    return f"{n}" if k == n else f"{k}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{n}"
-
-
-def _of_planned(rows: pd.DataFrame) -> str:
-    done = int(rows["test_errors"].notna().sum())
-    return _k_of_n(done, len(rows))
 
 
 def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> pd.DataFrame:
@@ -73,7 +51,7 @@ def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> pd.DataFrame:
                 )
         cells["test errors (95 % interval)"] = measured(errors_of(frame, arm))
         cells["test accuracy"] = f"{number(100 * rows['test_accuracy'].mean(), 2)} %"
-        cells["runs"] = _of_planned(rows)
+        cells["runs"] = of_planned(rows)
         columns[f"{NETS[arm]}, {rows['model'].iloc[0]}"] = cells
     return pd.DataFrame(columns).rename_axis("").reset_index()
 
@@ -90,19 +68,15 @@ def q2(frame: pd.DataFrame) -> pd.DataFrame:
                 "arm": PROTOCOL_PREFIX.get(protocol, "") + ARM_NAMES.get(arm, arm),
                 "T": f"{first['temperature']:g}" if first["w_soft"] else "",
                 "weights hard, soft": f"{first['w_hard']:g}, {first['w_soft']:g}",
-                "runs": _of_planned(runs),
+                "runs": of_planned(runs),
                 "test errors": measured(errors_of(frame, who)),
                 "to true labels": signed(claim.mean) if claim and claim.n else "",
                 "NLL": number(runs["nll"].mean(), 4),
                 "ECE (%)": number(100 * runs["ece"].mean(), 2),
-                "agreement (%)": _percent(runs["teacher_agreement"].mean()),
+                "agreement (%)": percent(runs["teacher_agreement"].mean()),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _percent(value: float) -> str:
-    return "" if math.isnan(value) else number(100 * value, 2)
 
 
 def _against_hard(frame: pd.DataFrame, arm: Arm) -> st.Effect | None:
@@ -113,26 +87,6 @@ def _against_hard(frame: pd.DataFrame, arm: Arm) -> st.Effect | None:
     both = pairs(frame, arm, Arm("hard", arm.protocol)).dropna(subset=["errors_a", "errors_b"])
     difference = both["errors_a"] - both["errors_b"]
     return st.mean(difference.tolist(), both["cluster"].tolist())
-
-
-def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
-    """One row a measured claim, with what a sceptic needs; the answers name the others."""
-    return pd.DataFrame(
-        [
-            {
-                "claim": f"{ARM_NAMES.get(c.subject.name, c.subject.name)} against "
-                f"{ARM_NAMES.get(c.reference.name, c.reference.name)}"
-                + ("" if c.subject.protocol == "hinton" else f" ({c.subject.protocol})")
-                + (": its gain without jitter minus that with it" if "gain" in c.id else ""),
-                "difference in errors": measured(c.effect),
-                "n": _k_of_n(c.effect.n, c.planned),
-                "adjusted p": p_value(c.p_adjusted).removeprefix("p ").removeprefix("= "),
-                "verdict": f"**{c.verdict}**",
-            }
-            for c in claims.values()
-            if c.measured
-        ]
-    )
 
 
 def q3(frame: pd.DataFrame) -> pd.DataFrame:
@@ -154,7 +108,7 @@ def q3(frame: pd.DataFrame) -> pd.DataFrame:
 def _with_gaps(runs: pd.DataFrame) -> str:
     """Mean errors with interval, and how many of the planned runs they rest on if not on all."""
     missing = runs["test_errors"].isna().any()
-    return measured(rows_mean(runs)) + (f", {_of_planned(runs)}" if missing else "")
+    return measured(rows_mean(runs)) + (f", {of_planned(runs)}" if missing else "")
 
 
 def _recall(effect: st.Effect) -> str:
@@ -179,7 +133,7 @@ def q4(frame: pd.DataFrame) -> pd.DataFrame:
         cells = {
             "transfer set": transfer.name,
             "T, α": "true labels" if arm == "hard" else f"{t:g}, {alpha:g}",
-            "runs": _of_planned(runs),
+            "runs": of_planned(runs),
         }
         for shift, head in (
             ("none", "as trained"),
@@ -203,7 +157,7 @@ def q4_digits(frame: pd.DataFrame) -> pd.DataFrame:
         [
             {
                 "omitted": str(row.digit),
-                "runs": _k_of_n(row.runs, row.planned),
+                "runs": k_of_n(row.runs, row.planned),
                 "teacher's soft mass": number(row.mass, 4),
                 "errors": number(row.errors.mean),
                 "recall (%)": _recall(row.recall),
@@ -232,16 +186,16 @@ def _pair_row(pair: networks.Pair, arm: str, temperature: float | None) -> dict[
     first = runs.iloc[0]
     gain = None if arm in ("teacher", "hard") else networks.gain(pair, arm, temperature)
     return {
-        "pair": pair.name.replace(">", " > "),
+        "pair": pair.title,
         "arm": "teacher" if arm == "teacher" else networks.ARMS[arm],
         "T": f"{first['temperature']:g}" if first["w_soft"] else "",
         "weights hard, soft": f"{first['w_hard']:g}, {first['w_soft']:g}",
-        "runs": _of_planned(runs),
+        "runs": of_planned(runs),
         "accuracy (%)": measured(networks.accuracy(runs), 2),
         "gain (points)": "" if gain is None else measured(gain, 2),
         "NLL": number(runs["nll"].mean(), 4),
         "ECE (%)": number(100 * runs["ece"].mean(), 2),
-        "agreement (%)": _percent(runs["teacher_agreement"].mean()),
+        "agreement (%)": percent(runs["teacher_agreement"].mean()),
     }
 
 
@@ -269,25 +223,35 @@ def yuan(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame) -
             "reversed": "strong net, reversed KD",
         }
         rows.append(
-            {"weak > strong": pair.name.replace(">", " > ")}
+            {"weak > strong": pair.title}
             | {head: f"{measured(ours[k], 2)} [{theirs[k]}]" for k, head in heads.items()}
         )
     return pd.DataFrame(rows)
 
 
-def mcnemar(claim: Claim) -> pd.DataFrame:
-    """McNemar's test for each pair of runs of a claim; never pooled."""
-    return pd.DataFrame(
-        [
-            {
-                "seed": str(seed),
-                "only distilled right": str(test.only_first),
-                "only true labels right": str(test.only_second),
-                "p": f"{test.p:.3f}" if test.p >= 0.001 else "< 0.001",
-            }
-            for seed, test in zip(claim.seeds, claim.mcnemar, strict=True)
-        ]
-    )
+def q7(frame: pd.DataFrame) -> pd.DataFrame:
+    """The discussion: one row an arm, by experiment."""
+    rows = []
+    for experiment, arms in EXPERIMENTS.items():
+        for arm in arms:
+            runs = runs_of(frame, arm)
+            if not len(runs):
+                continue
+            first = runs.iloc[0]
+            rows.append(
+                {
+                    "experiment": experiment,
+                    "arm": NAMES[arm.name],
+                    "T": f"{first['temperature']:g}" if first["w_soft"] else "",
+                    "weights hard, soft": f"{first['w_hard']:g}, {first['w_soft']:g}",
+                    "epochs": str(first["epochs"]),
+                    "runs": of_planned(runs),
+                    "test errors": measured(errors_of(frame, arm)),
+                    "NLL": number(runs["nll"].mean(), 4),
+                    "agreement (%)": percent(runs["teacher_agreement"].mean()),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def tuning(frame: pd.DataFrame) -> pd.DataFrame:
@@ -302,41 +266,3 @@ def tuning(frame: pd.DataFrame) -> pd.DataFrame:
             )
         rows.append(cells)
     return pd.DataFrame(rows)
-
-
-def provenance(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Where the records stem from: data, machines, versions, seeds, hours."""
-    everything = pd.concat(frames.values(), ignore_index=True)
-    everything = everything[everything["record"].notna()].drop_duplicates("run_id")
-    records = list(everything["record"])
-
-    def values(find) -> str:
-        return ", ".join(sorted({str(find(r)) for r in records})) or "—"
-
-    total = sum(r["provenance"]["training_seconds"] for r in records)
-    facts = {
-        "data": values(lambda r: r["provenance"]["data"]),
-        "fingerprint (SHA-256)": values(lambda r: r["spec"]["data"]["fingerprint"][:16] + "…"),
-        "training, validation, test images": values(
-            lambda r: " / ".join(
-                number(n, 0)
-                for n in (r["provenance"]["training_images"], r["validation"]["n"], r["test"]["n"])
-            )
-        ),
-        "records": str(len(records)),
-        "teachers' seeds": _seeds(everything, teachers=True),
-        "students' seeds": _seeds(everything, teachers=False),
-        "device": values(lambda r: r["provenance"]["device_name"]),
-        "precision": values(lambda r: r["spec"]["precision"]),
-        "threads a run": values(lambda r: r["provenance"]["threads"]),
-        "Python": values(lambda r: r["provenance"]["versions"]["python"]),
-        "PyTorch": values(lambda r: r["provenance"]["versions"]["torch"].split("+")[0]),
-        "torchvision": values(lambda r: r["provenance"]["versions"]["torchvision"].split("+")[0]),
-        "training time, all runs": seconds(total),
-    }
-    return pd.DataFrame({"": facts.keys(), "this report": facts.values()})
-
-
-def _seeds(frame: pd.DataFrame, teachers: bool) -> str:
-    rows = frame[(frame["role"] == "teacher") == teachers]
-    return ", ".join(map(str, sorted(rows["seed"].unique()))) or "—"

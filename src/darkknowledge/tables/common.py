@@ -1,0 +1,38 @@
+"""What the tables share: Markdown, counts of planned runs."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pandas as pd
+
+from darkknowledge.wording import number
+
+#: What the padding of a table's cell is worth, in characters.
+PADDING = 4
+
+
+def markdown(frame: pd.DataFrame, align: str = "") -> str:
+    """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
+    align = align or "l" + "r" * (frame.shape[1] - 1)
+    names = {"l": "left", "r": "right", "c": "center"}
+    text = frame.to_markdown(index=False, colalign=[names[a] for a in align], disable_numparse=True)
+    # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too.
+    head, rule, *rows = text.splitlines()
+    rule = re.sub(r"(:?)-+(:?)", lambda m: f"{m[1]}{'-' * (len(m[0]) + PADDING)}{m[2]}", rule)
+    return "\n".join([head, rule, *rows])
+
+
+def k_of_n(k: int, n: int) -> str:
+    """``5``, or ``3 of 5`` in one piece while some are missing."""
+    return f"{n}" if k == n else f"{k}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{n}"
+
+
+def of_planned(rows: pd.DataFrame) -> str:
+    done = int(rows["test_errors"].notna().sum())
+    return k_of_n(done, len(rows))
+
+
+def percent(value: float) -> str:
+    return "" if math.isnan(value) else number(100 * value, 2)

@@ -1,0 +1,221 @@
+"""Tables of evidence: claims, tests, explanations, published numbers, conventions, provenance."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from darkknowledge import conventions as others
+from darkknowledge.answers.q7 import NAMES, Explanation
+from darkknowledge.answers.scorecard import Row
+from darkknowledge.claims import Claim
+from darkknowledge.statistics import MOST_CLUSTERS, SIGNIFICANT
+from darkknowledge.tables.common import k_of_n
+from darkknowledge.wording import interval, measured, number, p_value, seconds, signed
+
+
+def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
+    """One row a measured claim, with what a sceptic needs; the answers name the others. ``n to
+    settle`` is there where the claim is inconclusive."""
+    return pd.DataFrame(
+        [
+            {
+                "claim": described(c),
+                "difference in errors": measured(c.effect),
+                "n": k_of_n(c.effect.n, c.planned),
+                "n to settle": to_settle(c),
+                "adjusted p": p_value(c.p_adjusted).removeprefix("p ").removeprefix("= "),
+                "verdict": f"**{c.verdict}**",
+            }
+            for c in claims.values()
+            if c.measured
+        ]
+    )
+
+
+def described(claim: Claim) -> str:
+    """What is compared with what."""
+    names = (NAMES.get(arm.name, arm.name) for arm in (claim.subject, claim.reference))
+    text = " against ".join(names)
+    if claim.subject.protocol != "hinton":
+        text += f" ({claim.subject.protocol})"
+    return text + (": its gain without jitter minus that with it" if "gain" in claim.id else "")
+
+
+def to_settle(claim: Claim) -> str:
+    """How many clusters would settle an inconclusive claim, if its effect is the one seen."""
+    needed = claim.needed
+    if math.isnan(needed):
+        return ""
+    return number(needed, 0) if math.isfinite(needed) else f"> {number(MOST_CLUSTERS, 0)}"
+
+
+def claim_runs(sections: dict[str, dict[str, Claim]]) -> pd.DataFrame:
+    """Every measured claim of all questions with McNemar's counts and its runs, by the first digits
+    of their names."""
+    rows = []
+    for claims in sections.values():
+        for c in claims.values():
+            if c.measured:
+                rows.append(
+                    {
+                        "id": c.id.replace(">", " > ").replace("_", " "),
+                        "McNemar": mcnemar_counts(c),
+                        "runs": " ".join(dict.fromkeys(run[:6] for run in c.run_ids)),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def mcnemar_counts(claim: Claim) -> str:
+    """``2 : 0 of 5``: pairs of runs in which the subject, and in which the reference is favoured at
+    5 %; empty where predictions are not paired."""
+    if not claim.mcnemar:
+        return ""
+    decided = [t for t in claim.mcnemar if t.p < SIGNIFICANT]
+    wins = sum(t.only_first > t.only_second for t in decided)
+    return f"{wins} : {len(decided) - wins} of {len(claim.mcnemar)}"
+
+
+def mcnemar(claim: Claim) -> pd.DataFrame:
+    """McNemar's test for each pair of runs of a claim; never pooled."""
+    return pd.DataFrame(
+        [
+            {
+                "seed": str(seed),
+                "only distilled right": str(test.only_first),
+                "only true labels right": str(test.only_second),
+                "p": f"{test.p:.3f}" if test.p >= 0.001 else "< 0.001",
+            }
+            for seed, test in zip(claim.seeds, claim.mcnemar, strict=True)
+        ]
+    )
+
+
+def provenance(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Where the records stem from: data, machines, versions, seeds, hours."""
+    everything = pd.concat(frames.values(), ignore_index=True)
+    everything = everything[everything["record"].notna()].drop_duplicates("run_id")
+    records = list(everything["record"])
+
+    def values(find) -> str:
+        return ", ".join(sorted({str(find(r)) for r in records})) or "—"
+
+    total = sum(r["provenance"]["training_seconds"] for r in records)
+    facts = {
+        "data": values(lambda r: r["provenance"]["data"]),
+        "fingerprint (SHA-256)": values(lambda r: r["spec"]["data"]["fingerprint"][:16] + "…"),
+        "training, validation, test images": values(
+            lambda r: " / ".join(
+                number(n, 0)
+                for n in (r["provenance"]["training_images"], r["validation"]["n"], r["test"]["n"])
+            )
+        ),
+        "records": str(len(records)),
+        "teachers' seeds": _seeds(everything, teachers=True),
+        "students' seeds": _seeds(everything, teachers=False),
+        "device": values(lambda r: r["provenance"]["device_name"]),
+        "precision": values(lambda r: r["spec"]["precision"]),
+        "threads a run": values(lambda r: r["provenance"]["threads"]),
+        "Python": values(lambda r: r["provenance"]["versions"]["python"]),
+        "PyTorch": values(lambda r: r["provenance"]["versions"]["torch"].split("+")[0]),
+        "torchvision": values(lambda r: r["provenance"]["versions"]["torchvision"].split("+")[0]),
+        "training time, all runs": seconds(total),
+    }
+    return pd.DataFrame({"": facts.keys(), "this report": facts.values()})
+
+
+def _seeds(frame: pd.DataFrame, teachers: bool) -> str:
+    rows = frame[(frame["role"] == "teacher") == teachers]
+    return ", ".join(map(str, sorted(rows["seed"].unique()))) or "—"
+
+
+def explanations(found: tuple[Explanation, ...]) -> pd.DataFrame:
+    """Explanation against evidence: what is expected if it were right, and what was seen."""
+    rows = []
+    for one in found:
+        seen = ""
+        if one.claim is not None and one.claim.measured:
+            seen = f"{signed(one.claim.effect.mean)} ({interval(one.claim.effect)})"
+        rows.append(
+            {
+                "explanation": f"{one.name} [@{one.source}]",
+                "expected": one.predicts,
+                "difference in errors": seen,
+                "evidence": f"**{one.verdict}**",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+#: Decimals and what a unit is called in the scorecard.
+UNITS = {
+    "errors of 10000": (1, "errors"),
+    "errors of 1010": (1, "errors of 1,010"),
+    "percent errors of 10000": (1, "% errors"),
+    "percent accuracy": (2, "% accuracy"),
+    "points": (2, "points"),
+    "parameters": (0, "parameters"),
+}
+
+
+def scorecard(rows: list[Row]) -> pd.DataFrame:
+    """One row a published number: theirs, ours, the difference of recipe, what ours cost."""
+    return pd.DataFrame(
+        [
+            {
+                "published": f"{row.what} [@{row.source}]",
+                "theirs": _theirs(row),
+                "ours": _ours(row),
+                "": f"**{row.reached}**",
+                "their recipe": row.recipe_difference,
+                "our training": _cost(row),
+            }
+            for row in rows
+        ]
+    )
+
+
+def _theirs(row: Row) -> str:
+    if row.unit == "claim":
+        return ""
+    decimals, unit = UNITS[row.unit]
+    whole = row.unit.startswith("errors") or decimals == 0
+    value = number(row.published.mean, 0 if whole else decimals)
+    if math.isnan(row.published.low):
+        return f"{value} {unit}"
+    return f"{value} {unit} ({interval(row.published, 0 if whole else decimals)})"
+
+
+def _ours(row: Row) -> str:
+    if row.unit == "claim" or not row.ours.n:
+        return ""
+    decimals, _ = UNITS[row.unit]
+    if row.unit == "parameters":
+        return number(row.ours.mean, 0)
+    return f"{measured(row.ours, decimals)}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row.ours.n}"
+
+
+def _cost(row: Row) -> str:
+    if row.unit == "parameters" or not len(row.runs):
+        return ""
+    epochs = "/".join(map(str, sorted(row.runs["epochs"].unique())))
+    return f"{epochs} epochs, {seconds(row.runs['seconds'].mean())}"
+
+
+def conventions() -> pd.DataFrame:
+    """How others write the loss, and an example of their settings in ours."""
+    return pd.DataFrame(
+        [
+            {
+                "source": c.source,
+                "their loss": f"${c.formula}$",
+                "an example": c.settings,
+                "$w_\\text{hard}$": f"{c.ours.w_hard:g}",
+                "$w_\\text{soft}$": f"{c.ours.w_soft:g}",
+                "$T$": f"{c.ours.temperature:g}",
+            }
+            for c in others.examples()
+        ]
+    )

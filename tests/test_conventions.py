@@ -1,0 +1,76 @@
+"""Other codebases' losses, written as they write them, have the gradient of ours after conversion."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from darkknowledge import conventions
+from darkknowledge.losses import LOSSES
+
+GENERATOR = torch.Generator().manual_seed(0)
+STUDENT, TEACHER = torch.randn(2, 6, 10, generator=GENERATOR, dtype=torch.float64) * 3
+LABELS = torch.tensor([0, 3, 3, 9, 5, 1])
+
+
+def yuan(z, T, alpha, multiplier=1.0):
+    """Their nn.KLDivLoss() averages over all elements, of which PyTorch warns by now."""
+    elements = nn.KLDivLoss(reduction="none")
+    divergence = elements(F.log_softmax(z / T, dim=1), F.softmax(TEACHER / T, dim=1)).mean()
+    return (1 - alpha) * F.cross_entropy(z, LABELS) + alpha * divergence * T * T * multiplier
+
+
+def torchdistill(z, T, alpha):
+    soft = nn.KLDivLoss(reduction="batchmean")(
+        torch.log_softmax(z / T, dim=1), torch.softmax(TEACHER / T, dim=1)
+    )
+    return alpha * F.cross_entropy(z, LABELS) + (1 - alpha) * T**2 * soft
+
+
+def keras(z, T, alpha):  # its KLDivergence sums over the classes and averages over the batch
+    p, q = torch.softmax(TEACHER / T, dim=1), torch.softmax(z / T, dim=1)
+    distillation = (p * (p / q).log()).sum(-1).mean() * T**2
+    return alpha * F.cross_entropy(z, LABELS) + (1 - alpha) * distillation
+
+
+def hinton(z, T, alpha):
+    """Cross-entropy with the soft targets, times T²; its gradient is that of the divergence."""
+    soft = -(torch.softmax(TEACHER / T, 1) * torch.log_softmax(z / T, 1)).sum(1).mean()
+    return (1 - alpha) * F.cross_entropy(z, LABELS) + alpha * T**2 * soft
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (lambda z: hinton(z, 20, 1), conventions.hinton(20, 1)),
+        (lambda z: hinton(z, 3, 0.7), conventions.hinton(3, 0.7)),
+        (lambda z: yuan(z, 20, 0.9), conventions.yuan(20, 0.9, 10)),
+        (lambda z: yuan(z, 6, 0.05, 10), conventions.yuan(6, 0.05, 10, 10)),
+        (lambda z: torchdistill(z, 4, 0.3), conventions.torchdistill(4, 0.3)),
+        (lambda z: keras(z, 10, 0.1), conventions.keras(10, 0.1)),
+    ],
+    ids=["hinton", "hinton, mixed", "yuan", "yuan, multiplier", "torchdistill", "keras"],
+)
+def test_converted_settings_have_the_gradient_of_the_original_loss(theirs, ours):
+    gradients = []
+    for loss in (theirs, lambda z: mine(z, ours)):
+        z = STUDENT.clone().requires_grad_()
+        loss(z).backward()
+        gradients.append(z.grad)
+    assert torch.allclose(*gradients, atol=1e-12)
+
+
+def mine(z, spec):
+    parts = LOSSES[spec.mode](z, LABELS, TEACHER, spec.temperature, GENERATOR)
+    return spec.w_hard * parts.hard + spec.w_soft * parts.soft
+
+
+def test_every_example_is_a_valid_setting_of_ours_and_names_its_source():
+    found = conventions.examples()
+    assert len({c.source for c in found}) == len(found) == 6
+    assert all("@" in c.source and c.ours.mode == "kd" for c in found)
+    by_source = {c.source.split(",")[0] + c.source.partition(",")[2]: c.ours for c in found}
+    reversed_ = next(v for k, v in by_source.items() if "reversed" in k)
+    assert (reversed_.w_hard, reversed_.w_soft) == (0.95, 0.005)
