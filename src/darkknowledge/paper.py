@@ -34,6 +34,7 @@ from darkknowledge.tables.common import markdown
 QUESTIONS = ("q1", "q2", "q3", "q4", "q5", "q6")
 DISCUSSION = "q7"
 ABSENT = "*Not part of this profile.*"
+OTHER_DATA = "*These runs are of other data than the published numbers.*"
 NOTHING = "*Nothing is measured at these settings yet.*"
 
 
@@ -167,7 +168,8 @@ class Paper:
         if name in general:
             make, align = general[name]
             table = make()
-            return markdown(table, align) if len(table) else NOTHING
+            absent = OTHER_DATA if name == "scorecard" else NOTHING
+            return markdown(table, align) if len(table) else absent
         question, _, what = name.partition("-")
         if question not in self.frames:
             return ABSENT

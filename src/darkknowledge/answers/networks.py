@@ -85,7 +85,7 @@ class Pair:
             f"{self.name}.{arm}" + (f"_t{temperature:g}" if temperature else ""),
             self.rows(arm, temperature),
             self.rows(against),
-            Arm(f"{self.name}: {label}"),
+            Arm(f"{self.title}: {label}"),
             Arm(ARMS[against]),
             self.labels,
         )
@@ -96,7 +96,7 @@ class Pair:
             f"{self.name}.kd_vs_{control}",
             self.rows("kd"),
             self.rows(control),
-            Arm(f"{self.name}: {ARMS['kd']}"),
+            Arm(f"{self.title}: {ARMS['kd']}"),
             Arm(ARMS[control]),
             self.labels,
         )

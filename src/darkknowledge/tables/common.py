@@ -24,6 +24,11 @@ def markdown(frame: pd.DataFrame, align: str = "") -> str:
     return "\n".join([head, rule, *rows])
 
 
+def breakable(text: str) -> str:
+    """With an invisible place to break a line after each hyphen and underscore of a net's name."""
+    return re.sub(r"(?<=[\w])([-_])(?=\w)", "\\1\N{ZERO WIDTH SPACE}", text)
+
+
 def k_of_n(k: int, n: int) -> str:
     """``5``, or ``3 of 5`` in one piece while some are missing."""
     return f"{n}" if k == n else f"{k}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{n}"

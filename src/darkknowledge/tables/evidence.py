@@ -11,7 +11,7 @@ from darkknowledge.answers.q7 import NAMES, Explanation
 from darkknowledge.answers.scorecard import Row
 from darkknowledge.claims import Claim
 from darkknowledge.statistics import MOST_CLUSTERS, SIGNIFICANT
-from darkknowledge.tables.common import k_of_n
+from darkknowledge.tables.common import breakable, k_of_n
 from darkknowledge.wording import interval, measured, number, p_value, seconds, signed
 
 
@@ -40,7 +40,9 @@ def described(claim: Claim) -> str:
     text = " against ".join(names)
     if claim.subject.protocol != "hinton":
         text += f" ({claim.subject.protocol})"
-    return text + (": its gain without jitter minus that with it" if "gain" in claim.id else "")
+    return breakable(text) + (
+        ": its gain without jitter minus that with it" if "gain" in claim.id else ""
+    )
 
 
 def to_settle(claim: Claim) -> str:
@@ -60,7 +62,7 @@ def claim_runs(sections: dict[str, dict[str, Claim]]) -> pd.DataFrame:
             if c.measured:
                 rows.append(
                     {
-                        "id": c.id.replace(">", " > ").replace("_", " "),
+                        "id": breakable(c.id.replace(">", " > ").replace("_", " ")),
                         "McNemar": mcnemar_counts(c),
                         "runs": " ".join(dict.fromkeys(run[:6] for run in c.run_ids)),
                     }

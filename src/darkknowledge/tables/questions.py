@@ -21,7 +21,7 @@ from darkknowledge.answers.common import (
 )
 from darkknowledge.answers.q7 import EXPERIMENTS, NAMES
 from darkknowledge.claims import Arm, runs_of
-from darkknowledge.tables.common import k_of_n, of_planned, percent
+from darkknowledge.tables.common import breakable, k_of_n, of_planned, percent
 from darkknowledge.wording import measured, number, seconds, signed
 
 #: How arms of another protocol than Hinton's are marked.
@@ -186,7 +186,7 @@ def _pair_row(pair: networks.Pair, arm: str, temperature: float | None) -> dict[
     first = runs.iloc[0]
     gain = None if arm in ("teacher", "hard") else networks.gain(pair, arm, temperature)
     return {
-        "pair": pair.title,
+        "nets": breakable(pair.title),
         "arm": "teacher" if arm == "teacher" else networks.ARMS[arm],
         "T": f"{first['temperature']:g}" if first["w_soft"] else "",
         "weights hard, soft": f"{first['w_hard']:g}, {first['w_soft']:g}",
@@ -223,7 +223,7 @@ def yuan(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame) -
             "reversed": "strong net, reversed KD",
         }
         rows.append(
-            {"weak > strong": pair.title}
+            {"weak > strong": breakable(pair.title)}
             | {head: f"{measured(ours[k], 2)} [{theirs[k]}]" for k, head in heads.items()}
         )
     return pd.DataFrame(rows)
