@@ -530,3 +530,12 @@ def test_where_a_control_does_as_well_q2_does_not_credit_the_teacher(store):
         assert not paper.claims["q2"][f"q2.kd_vs_{arm}"].verdict.startswith("better")
     better = re.search(r"\*\*better\*\* than ([^;.]*)", paper.answer("q2").partition("controls")[2])
     assert "uniform" not in better[1] and "permuted" not in better[1]
+
+
+def test_the_discussion_hears_the_controls_of_the_other_networks_too(whole):
+    text = whole.discussed("labels")
+    claim = whole.claims["q5"]["plain_cnn-4-8-8>plain_cnn-8-16-32.kd_vs_permuted_teacher"]
+    pattern = (
+        rf"against \*permuted teacher\* .*\*\*{claim.verdict}\*\* for [^;]*plain_cnn-4-8-8 > plain"
+    )
+    assert re.search(pattern, text)

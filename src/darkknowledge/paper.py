@@ -115,7 +115,13 @@ class Paper:
         """The discussion, or None where the profile has none."""
         if DISCUSSION not in self.frames:
             return None
-        return q7.discuss(self.frames[DISCUSSION], self.studied, self.labels)
+        networks = {
+            name: claim
+            for q in ("q5", "q6")
+            if q in self.answers
+            for name, claim in self.answers[q].claims.items()
+        }
+        return q7.discuss(self.frames[DISCUSSION], self.studied, self.labels, networks)
 
     def discussed(self, experiment: str = "") -> str:
         """The discussion's paragraph on an experiment, or all of them, as Markdown."""

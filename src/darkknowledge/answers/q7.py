@@ -237,8 +237,14 @@ class Discussion:
         return "\n\n".join(f"**{k.capitalize()}.** {v}" for k, v in self.paragraphs.items())
 
 
-def discuss(frame: pd.DataFrame, frames: dict[str, pd.DataFrame], labels: str) -> Discussion:
-    """The discussion; ``frames`` are all questions' (fidelity is asked of all students)."""
+def discuss(
+    frame: pd.DataFrame,
+    frames: dict[str, pd.DataFrame],
+    labels: str,
+    networks: dict[str, Claim] | None = None,
+) -> Discussion:
+    """The discussion; ``frames`` are all questions' (fidelity is asked of all students), and
+    ``networks`` the claims of Q5 and Q6, whose controls ask the first experiment's question too."""
     claims = make_claims(frame, labels)
     table = students(frames, labels)
     agreement, repeats = (fidelity(table, column) for column in ("agreement", "repeated"))
@@ -246,6 +252,9 @@ def discuss(frame: pd.DataFrame, frames: dict[str, pd.DataFrame], labels: str) -
         name: lambda name=name: _paragraph(frame, claims, name) for name in EXPERIMENTS
     }
     write["fidelity"] = lambda: _fidelity(agreement, repeats)
+    write["labels"] = lambda: " ".join(
+        filter(None, (_paragraph(frame, claims, "labels"), _elsewhere(networks or {})))
+    )
     order = ("labels", "parts", "fidelity", "views", "teachers")
     paragraphs = {name: write[name]() for name in order}
     return Discussion(paragraphs, claims, tuple(explanations(claims, repeats)))
@@ -260,6 +269,21 @@ def _paragraph(frame: pd.DataFrame, claims: dict[str, Claim], experiment: str) -
     compared = "; ".join(_compared(c) for c in own.values() if c.measured)
     parts = (f"mean test errors: {listed}.", f"{compared}.", _meaning(own, experiment))
     return " ".join(map(sentence, filter(None, parts)))
+
+
+def _elsewhere(networks: dict[str, Claim]) -> str:
+    """The same comparisons between the nets of Q5 and Q6, on their data."""
+    parts = []
+    for control in ("permuted_teacher", "label_smoothing"):
+        groups: dict[str, list[str]] = {}
+        for name, claim in networks.items():
+            if name.endswith(f".kd_vs_{control}") and claim.measured:
+                title = claim.subject.name.partition(":")[0]
+                groups.setdefault(claim.verdict, []).append(title)
+        listed = "; ".join(f"**{v}** for {joined(titles)}" for v, titles in groups.items())
+        if listed:
+            parts.append(f"against *{NAMES[control]}* {listed}")
+    return f"In Q5 and Q6 distillation is, {'; and '.join(parts)}." if parts else ""
 
 
 def _compared(claim: Claim) -> str:
