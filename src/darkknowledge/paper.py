@@ -97,6 +97,12 @@ class Paper:
         return pd.read_csv(path) if path.exists() else None
 
     @functools.cached_property
+    def bench(self) -> pd.DataFrame:
+        """Training speeds against the usual way; empty while they are not measured."""
+        path = self.store.bench_path
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+    @functools.cached_property
     def answers(self) -> dict[str, Answer]:
         """The written answers, by question."""
         published, by_dataset = self.published, self.labels_by_dataset
@@ -168,6 +174,7 @@ class Paper:
         general: dict[str, tuple[Callable[[], pd.DataFrame], str]] = {
             "provenance": (lambda: evidence.provenance(self.studied), "ll"),
             "conventions": (evidence.conventions, "lllrrr"),
+            "speed": (lambda: evidence.speed(self.bench), "lllrrrr"),
             "claims": (lambda: evidence.claim_runs(self.claims), "lll"),
             "scorecard": (lambda: evidence.scorecard(self.scorecard), "llllll"),
         }

@@ -206,6 +206,24 @@ def _cost(row: Row) -> str:
     return f"{epochs} epochs, {seconds(row.runs['seconds'].mean())}"
 
 
+def speed(bench: pd.DataFrame) -> pd.DataFrame:
+    """Training speed against the usual way, as ``darkknowledge bench`` stored it."""
+    return pd.DataFrame(
+        [
+            {
+                "machine": f"{row.device_name}, {row.threads} threads",
+                "case": row.case,
+                "way": row.variant,
+                "images a second": number(row.images_per_second, 0),
+                "ratio": number(row.ratio, 2),
+                "spread (%)": number(100 * row.spread, 0),
+                "share of products (%)": number(100 * row.share, 0),
+            }
+            for row in bench.itertuples()
+        ]
+    )
+
+
 def conventions() -> pd.DataFrame:
     """How others write the loss, and an example of their settings in ours."""
     return pd.DataFrame(
