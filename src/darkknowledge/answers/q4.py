@@ -302,12 +302,16 @@ def _digits(frame: pd.DataFrame) -> str:
     found = prediction_by_mass(frame)
     if found.n < 4:
         return f"{text} That is too few digits to ask what makes one easy."
-    predicts = "does" if found.p < st.SIGNIFICANT and found.rho > 0 else "does not reliably"
+    if found.p >= st.SIGNIFICANT:
+        predicts = "does not reliably predict which are easy"
+    elif found.rho > 0:
+        predicts = "does predict which are easy"
+    else:
+        predicts = "predicts the opposite, the digits with more of it being the harder ones"
     return (
-        f"{text} The teacher's soft mass on the digit in the transfer set {predicts} predict which are "
-        f"easy: Spearman's rank correlation with the unshifted recall is {number(found.rho, 2)} "
-        f"(95 % interval {number(found.low, 2)} to {number(found.high, 2)}, {found.n} digits, "
-        f"{p_value(found.p)})."
+        f"{text} The teacher's soft mass on the digit in the transfer set {predicts}: Spearman's rank "
+        f"correlation with the unshifted recall is {number(found.rho, 2)} (95 % interval "
+        f"{number(found.low, 2)} to {number(found.high, 2)}, {found.n} digits, {p_value(found.p)})."
     )
 
 

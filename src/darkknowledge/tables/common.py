@@ -11,6 +11,8 @@ from darkknowledge.wording import number
 
 #: What the padding of a table's cell is worth, in characters.
 PADDING = 4
+#: No column counts as wider than this many characters.
+WIDEST = 48
 
 
 def markdown(frame: pd.DataFrame, align: str = "") -> str:
@@ -18,9 +20,14 @@ def markdown(frame: pd.DataFrame, align: str = "") -> str:
     align = align or "l" + "r" * (frame.shape[1] - 1)
     names = {"l": "left", "r": "right", "c": "center"}
     text = frame.to_markdown(index=False, colalign=[names[a] for a in align], disable_numparse=True)
-    # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too.
+    # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too,
+    # and long texts must leave the other columns room.
     head, rule, *rows = text.splitlines()
-    rule = re.sub(r"(:?)-+(:?)", lambda m: f"{m[1]}{'-' * (len(m[0]) + PADDING)}{m[2]}", rule)
+
+    def dashes(found: re.Match) -> str:
+        return f"{found[1]}{'-' * (min(len(found[0]), WIDEST) + PADDING)}{found[2]}"
+
+    rule = re.sub(r"(:?)-+(:?)", dashes, rule)
     return "\n".join([head, rule, *rows])
 
 

@@ -77,7 +77,8 @@ def mcnemar_counts(claim: Claim) -> str:
         return ""
     decided = [t for t in claim.mcnemar if t.p < SIGNIFICANT]
     wins = sum(t.only_first > t.only_second for t in decided)
-    return f"{wins} : {len(decided) - wins} of {len(claim.mcnemar)}"
+    text = f"{wins} : {len(decided) - wins} of {len(claim.mcnemar)}"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def mcnemar(claim: Claim) -> pd.DataFrame:
@@ -108,11 +109,9 @@ def provenance(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     facts = {
         "data": values(lambda r: r["provenance"]["data"]),
         "fingerprint (SHA-256)": values(lambda r: r["spec"]["data"]["fingerprint"][:16] + "…"),
-        "training, validation, test images": values(
-            lambda r: " / ".join(
-                number(n, 0)
-                for n in (r["provenance"]["training_images"], r["validation"]["n"], r["test"]["n"])
-            )
+        "training images": _range([r["provenance"]["training_images"] for r in records]),
+        "validation, test images": values(
+            lambda r: f"{number(r['validation']['n'], 0)}, {number(r['test']['n'], 0)}"
         ),
         "records": str(len(records)),
         "teachers' seeds": _seeds(everything, teachers=True),
@@ -126,6 +125,13 @@ def provenance(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
         "training time, all runs": seconds(total),
     }
     return pd.DataFrame({"": facts.keys(), "this report": facts.values()})
+
+
+def _range(values: list[int]) -> str:
+    if not values:
+        return "—"
+    ends = sorted({min(values), max(values)})
+    return " to ".join(number(end, 0) for end in ends)
 
 
 def _seeds(frame: pd.DataFrame, teachers: bool) -> str:
