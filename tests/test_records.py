@@ -272,3 +272,14 @@ def test_a_lock_keeps_others_out_and_dies_with_its_holder(store):
     lock = store.lock(ID)
     with lock.acquire(timeout=5):
         assert lock.is_locked
+
+
+def test_a_run_is_stored_running_broken_or_missing(stored):
+    assert stored.state("mnist", ID) == "stored"
+    assert stored.state("mnist", "other") == "missing"
+    lock = stored.lock("other")
+    with lock:
+        assert Store(stored.root).state("mnist", "other") == "running"
+    assert stored.state("mnist", "other") == "missing"  # the lock's file alone is no run
+    stored.record_path("mnist", ID).write_text("{")
+    assert stored.state("mnist", ID) == "broken"

@@ -59,7 +59,17 @@ TRAINING_NEEDS = {
     "PIL",  # and of torchvision
 }
 #: What must start fast, or where there is no torch.
-WITHOUT_TORCH = {"spec", "params", "worlds", "grids", "study", *READING, "rendering", "cli"}
+WITHOUT_TORCH = {
+    "spec",
+    "params",
+    "worlds",
+    "grids",
+    "study",
+    *READING,
+    "rendering",
+    "doctor",
+    "cli",
+}
 
 
 def here(names: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line: ``darkknowledge train | run | render | status | claims | bench``.
+"""The command line: ``darkknowledge train | run | render | status | claims | bench | doctor``.
 
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
 130 interrupted.
@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--device", choices=DEVICES, default="cpu")
     bench.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     bench.add_argument("--results", type=Path, help="results folder (default: results/)")
+    doctor = commands.add_parser("doctor", help="Say whether everything needed is here.")
+    doctor.set_defaults(action=_doctor)
+    doctor.add_argument("--results", type=Path, help="results folder (default: results/)")
     command("status", _status, "Say which runs of a profile are stored and which are missing.")
     return parser
 
@@ -209,6 +212,19 @@ def _bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    from darkknowledge import doctor
+
+    ill = False
+    for finding in doctor.examine(_store(arguments)):
+        mark = "ok  " if finding.fine else "FAIL" if finding.needed else "note"
+        print(f"{mark}  {finding.name}: {finding.found}")
+        if not finding.fine:
+            print(f"      {finding.remedy}")
+        ill = ill or (finding.needed and not finding.fine)
+    return FAILED if ill else 0
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from darkknowledge import grids, workers
 
@@ -216,11 +232,18 @@ def _status(arguments: argparse.Namespace) -> int:
     left = False
     for question, params in _chosen(arguments).items():
         specs = grids.ordered(grids.grid(question, params))
-        stored = [spec for spec in specs if store.read(spec.data.name, spec.run_id)]
-        missing = [spec for spec in specs if spec not in stored]
+        states = {spec.run_id: store.state(spec.data.name, spec.run_id) for spec in specs}
+        stored = [spec for spec in specs if states[spec.run_id] == "stored"]
+        missing = [spec for spec in specs if states[spec.run_id] != "stored"]
         throughput = workers.Throughput(store, stored)
         seconds = sum(throughput.seconds(spec) for spec in missing) / workers.default_jobs(specs)
         time = "not measured" if math.isnan(seconds) else f"about {seconds / 60:.0f} min"
         left = left or bool(missing)
-        print(f"{question}: {len(stored)} of {len(specs)} runs stored; time left {time}")
+        others = (
+            f", {count} {state}"
+            for state in ("running", "broken")
+            if (count := list(states.values()).count(state))
+        )
+        done = f"{len(stored)} of {len(specs)} runs stored{''.join(others)}"
+        print(f"{question}: {done}; time left {time}")
     return LEFT if left else 0

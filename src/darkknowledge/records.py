@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +120,20 @@ class Store:
             log.warning("The record %s is not used: %s.", path, error)
             return None
         return body
+
+    def state(self, dataset: str, run_id: str) -> str:
+        """``stored``, ``running`` (some process holds its lock), ``broken`` (there is a file, but no
+        whole record in it) or ``missing``."""
+        if self.read(dataset, run_id):
+            return "stored"
+        if (self.root / "locks" / f"{run_id}.lock").exists():
+            lock = self.lock(run_id)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return "running"
+            lock.release()
+        return "broken" if self.record_path(dataset, run_id).exists() else "missing"
 
     def set_aside(self, dataset: str, run_id: str) -> None:
         """Rename a record that :meth:`read` refuses, so that its run is trained again."""

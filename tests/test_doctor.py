@@ -1,0 +1,68 @@
+"""The doctor names what is missing, says what to do, and never falls ill itself."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from darkknowledge import doctor
+from small_project import call
+
+
+def findings(store, root=None) -> dict[str, doctor.Finding]:
+    return {finding.name: finding for finding in doctor.examine(store, root)}
+
+
+def test_where_the_tests_run_nothing_needed_is_missing(store):
+    found = findings(store)
+    assert [f.name for f in found.values() if f.needed and not f.fine] == []
+    assert found["Python"].found == ".".join(map(str, sys.version_info[:3]))
+    assert len(found) == 10
+
+
+def test_every_failure_has_a_remedy(store, monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setattr("quarto.path", lambda: None)
+    monkeypatch.setattr("torchvision.ops.nms", lambda *args: 1 / 0)
+    monkeypatch.setattr(doctor, "FREE_DISK", 1e18)
+    monkeypatch.setattr("jupyter_client.kernelspec.KernelSpecManager.get_kernel_spec", no_kernel)
+    found = findings(type(store)(blocked / "results"), str(tmp_path / "nowhere"))
+    ill = {name for name, finding in found.items() if not finding.fine}
+    assert ill >= {"Quarto", "torch and torchvision", "free disk", "notebook kernel", "MNIST"}
+    assert "results folder" in ill and "CIFAR-10 mirror" in ill
+    for name in ill:
+        assert found[name].remedy.endswith("."), name
+
+
+def no_kernel(self, name):
+    from jupyter_client.kernelspec import NoSuchKernel
+
+    raise NoSuchKernel(name)
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(store, monkeypatch):
+    def broken():
+        raise ValueError("unforeseen")
+
+    monkeypatch.setattr(doctor, "_quarto", broken)
+    found = findings(store)
+    assert found["Quarto"].found == "ValueError: unforeseen"
+    assert found["notebook kernel"].fine
+
+
+@pytest.mark.parametrize(("disk", "code"), [(0.0, 0), (1e18, 1)])
+def test_the_exit_code_tells_a_script(tmp_path, disk, code):
+    script = f"import darkknowledge.doctor as d; d.FREE_DISK = {disk!r}\n"
+    script += "from darkknowledge.cli import main; main(['doctor', '--results', 'results'])"
+    from small_project import command
+
+    (tmp_path / "params").mkdir()
+    done = command(tmp_path, sys.executable, "-c", script)
+    assert done.returncode == code, done.stderr
+    assert ("FAIL  free disk" in done.stdout) == bool(code)
+
+
+def test_help_names_the_doctor(tmp_path):
+    assert "doctor" in call(tmp_path, "--help").stdout
