@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "bench": {"spec", "data", "models", "training", "cost", "records"},
     "params": {"spec", "worlds"},
     "training": {"spec", "data", "losses", "metrics"},
+    "published": {"spec", "data", "models", "metrics", "training", "records"},
     "records": {"spec"},
     "run": {"spec", "data", "models", "losses", "metrics", "training", "cost", "records"},
     "workers": {"spec", "run", "records"},

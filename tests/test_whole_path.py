@@ -130,6 +130,23 @@ def test_the_claims_of_a_profile_are_listed_for_people_and_for_machines(project)
     assert call(project, "claims", "quick", "q9").returncode == 2
 
 
+def test_published_weights_keep_what_their_card_says(project):
+    done = call(project, "weights", "quick")
+    assert done.returncode == 0, done.stderr
+    cards = [Path(line) for line in done.stdout.splitlines() if line.endswith(".json")]
+    assert len(cards) == 4  # cumbersome, small and distilled net, and the one without threes
+    for card in cards:
+        done = call(project, "evaluate", str(card.with_suffix(".safetensors")))
+        assert done.returncode == 0, done.stderr
+        errors = json.loads(card.read_text())["test_errors"]
+        assert done.stdout.startswith(f"{errors} errors of 1000 ({errors} on the card)")
+    image = next(REPOSITORY.glob("results/runs/mnist/test_examples.png"))
+    done = call(project, "predict", str(cards[0].with_suffix(".safetensors")), str(image))
+    assert done.returncode == 0 and str(image) in done.stdout
+    wrong = call(project, "predict", str(cards[0].with_suffix(".safetensors")), "README.md")
+    assert wrong.returncode == 1 and "cannot be read as an image" in wrong.stderr
+
+
 def test_output_that_nobody_reads_to_its_end_is_no_failure(project):
     shell = f"set -o pipefail; {sys.executable} -m darkknowledge status quick | head -n 1"
     done = command(project, "bash", "-c", shell)

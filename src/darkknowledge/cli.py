@@ -1,4 +1,4 @@
-"""The command line: ``darkknowledge train | run | render | status | claims | bench | doctor``.
+"""The command line: train, run, render, status, claims, bench, doctor, weights, evaluate, predict.
 
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
 130 interrupted.
@@ -26,7 +26,8 @@ FAILED, BAD_INPUT, LEFT, INTERRUPTED = 1, 2, 3, 130
 def main(argv: list[str] | None = None) -> None:
     """Entry point; leaves with an exit code."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    level = logging.INFO - 10 * arguments.verbose + 10 * arguments.quiet
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for noisy in ("papermill", "traitlets", "nbconvert", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -57,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         "darkknowledge", description="A study of knowledge distillation."
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more to stderr")
+    parser.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
     commands = parser.add_subparsers(title="commands", required=True)
 
     def command(name: str, action: Callable, help: str, questions: bool = True):
@@ -83,6 +86,22 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--device", choices=DEVICES, default="cpu")
     bench.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     bench.add_argument("--results", type=Path, help="results folder (default: results/)")
+    command(
+        "weights",
+        _weights,
+        "Write the card of each net whose weights are published; train those again that are lost.",
+        questions=False,
+    )
+    evaluate = commands.add_parser("evaluate", help="Count the test errors of published weights.")
+    evaluate.set_defaults(action=_evaluate)
+    predict = commands.add_parser("predict", help="Class probabilities of PNG or JPEG images.")
+    predict.set_defaults(action=_predict)
+    for sub in (evaluate, predict):
+        sub.add_argument("weights", type=Path, help="a .safetensors file with its card beside it")
+    predict.add_argument("images", type=Path, nargs="+")
+    predict.add_argument(
+        "--invert", action="store_true", help="the images show dark strokes on light"
+    )
     doctor = commands.add_parser("doctor", help="Say whether everything needed is here.")
     doctor.set_defaults(action=_doctor)
     doctor.add_argument("--results", type=Path, help="results folder (default: results/)")
@@ -113,7 +132,12 @@ def _train(arguments: argparse.Namespace) -> int:
     data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
     try:
         outcome = workers.complete(
-            specs, store, data_root, jobs=arguments.jobs, minutes=arguments.minutes
+            specs,
+            store,
+            data_root,
+            jobs=arguments.jobs,
+            minutes=arguments.minutes,
+            progress=not arguments.quiet,
         )
     finally:  # the tables of what is there, also after an interruption
         for question, params in chosen.items():
@@ -209,6 +233,49 @@ def _bench(arguments: argparse.Namespace) -> int:
     table = bench.run(store.bench_path, arguments.device, arguments.rounds)
     columns = ["case", "variant", "images_per_second", "ratio", "spread", "share"]
     print(table[columns].to_string(index=False))
+    return 0
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    from darkknowledge import data, grids, published, run
+
+    store = _store(arguments)
+    plans = [
+        plan
+        for question in p.questions_of(arguments.profile)
+        for plan in grids.grid(question, p.read(arguments.profile, question))
+    ]
+    missing, total = 0, 0
+    for spec in grids.published(plans):
+        if not run.stored(spec, store):
+            print(f"  no record yet: {spec.label}")
+            missing += 1
+            continue
+        record = run.execute(spec, store, need_weights=True)  # weights may not have travelled here
+        print(published.write_card(store, record, data.load(spec.data).shape))
+        total += record["cost"]["bytes_fp16"]
+    print(f"{total / 1e6:.1f} MB in all")
+    return LEFT if missing else 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from darkknowledge import published
+
+    errors, card = published.evaluate(arguments.weights)
+    fine = published.agrees(errors, card)
+    print(f"{errors} errors of {card.test_images} ({card.test_errors} on the card): {card.label}")
+    if not fine:
+        print("darkknowledge: that is not the number on the card.", file=sys.stderr)
+    return 0 if fine else FAILED
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from darkknowledge import published
+
+    found = published.predict(arguments.weights, arguments.images, arguments.invert)
+    for path, probabilities in zip(arguments.images, found, strict=True):
+        ordered = sorted(probabilities.items(), key=lambda item: -item[1])
+        print(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in ordered))
     return 0
 
 

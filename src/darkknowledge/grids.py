@@ -457,6 +457,30 @@ def grid(question: str, params: p.Anything) -> list[Planned]:
     return GRIDS[question](params)
 
 
+#: Question, arm and protocol of the nets whose weights are published.
+PUBLISHED = (
+    ("q1", "teacher", "hinton"),
+    ("q1", "hard", "hinton"),
+    ("q2", "kd", "hinton"),
+    ("q4", "kd", "hinton"),
+    ("q5", "kd", "cifar"),
+    ("q6", "kd", "cifar"),
+)
+
+
+def published(plans: Iterable[Planned]) -> list[RunSpec]:
+    """The runs whose weights are published, the first seed of each: cumbersome, small and distilled
+    net, the student that never saw the digit that Q4 studies first, and for each pair of natural
+    images the distilled net."""
+    chosen: dict[tuple, RunSpec] = {}
+    for plan in plans:
+        key = (plan.question, plan.arm, plan.protocol)
+        whole = plan.question == "q4" and not plan.spec.data.omit
+        if key in PUBLISHED and not whole:
+            chosen.setdefault((*key, plan.pair), plan.spec)
+    return list(chosen.values())
+
+
 def ordered(plans: Iterable[Planned]) -> list[RunSpec]:
     """Each run once, most informative first: pair by pair, one seed of everything (teachers, then
     baselines, students, controls), then the next seed. A teacher always stands before its students.

@@ -1,0 +1,178 @@
+"""Published weights: a card beside each, predictions on anybody's images, and a check of the card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms import v2
+
+from darkknowledge import data, metrics, models
+from darkknowledge.records import Store, atomic_write, file_sha256
+from darkknowledge.spec import DataSpec, ModelSpec, SpecError
+from darkknowledge.training import logits
+
+LICENCE = "MIT"
+#: Other machines, and other precisions than the run's, round otherwise: this share of the test images
+#: may come out differently.
+TOLERANCE = 0.0005
+
+
+class WeightsError(RuntimeError):
+    """Weights, a card or an image that cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of published weights: of which run, trained on what, how good, which bytes."""
+
+    run_id: str
+    label: str
+    model: ModelSpec
+    data: DataSpec
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    test_errors: int
+    test_images: int
+    sha256: str
+
+    @classmethod
+    def of(cls, record: dict[str, Any], shape: tuple[int, int, int]) -> Card:
+        """The card of a stored run whose net takes images of ``shape`` [channels, height, width]."""
+        spec = record["spec"]
+        name = spec["data"]["name"]
+        natural = name.startswith("cifar")
+        classes = data.CIFAR10_CLASSES if natural else map(str, range(spec["data"]["classes"]))
+        return cls(
+            run_id=record["run_id"],
+            label=record["label"],
+            model=ModelSpec(**spec["model"]),
+            data=DataSpec(**spec["data"]),
+            shape=tuple(shape),
+            classes=tuple(classes),
+            test_errors=record["test"]["errors"],
+            test_images=record["test"]["n"],
+            sha256=record["weights_sha256"],
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values, with the words that people look for first."""
+        return {
+            "run_id": self.run_id,
+            "label": self.label,
+            "licence": LICENCE,
+            "test_accuracy": 1 - self.test_errors / self.test_images,
+            "test_errors": self.test_errors,
+            "test_images": self.test_images,
+            "model": vars(self.model),
+            "data": vars(self.data),
+            "source": data.SOURCES[self.data.name],
+            "input": {"shape": self.shape, "pixels": "0 to 1; digits are light on dark"},
+            "classes": self.classes,
+            "sha256": self.sha256,
+        }
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a weights file lies: beside it."""
+    return weights.with_suffix(".json")
+
+
+def write_card(store: Store, record: dict[str, Any], shape: tuple[int, int, int]) -> Path:
+    """Write the card of a stored run beside its weights. Raises WeightsError without the weights."""
+    weights = store.weights_path(record["run_id"])
+    if not store.weights_match(record):
+        raise WeightsError(f"{weights} is not here or not the run's own: train the run again.")
+    path = card_path(weights)
+    text = json.dumps(Card.of(record, shape).as_dict(), indent=1) + "\n"
+    atomic_write(path, text.encode())
+    return path
+
+
+def read_card(weights: Path) -> Card:
+    """The card of a weights file, after a look whether they belong together. Raises WeightsError."""
+    path = card_path(weights)
+    try:
+        body = json.loads(path.read_text())
+        card = Card(
+            run_id=str(body["run_id"]),
+            label=str(body["label"]),
+            model=ModelSpec(**body["model"]),
+            data=DataSpec(**body["data"]),
+            shape=tuple(int(x) for x in body["input"]["shape"]),
+            classes=tuple(map(str, body["classes"])),
+            test_errors=int(body["test_errors"]),
+            test_images=int(body["test_images"]),
+            sha256=str(body["sha256"]),
+        )
+        found = file_sha256(weights)
+    except OSError as error:
+        raise WeightsError(
+            f"{error.filename}: {error.strerror}; weights need their card."
+        ) from None
+    except (ValueError, KeyError, TypeError, SpecError) as error:
+        raise WeightsError(f"{path} is no card of published weights ({error}).") from None
+    if found != card.sha256:
+        raise WeightsError(f"{weights} is not the file that its card describes: fetch both again.")
+    if len(card.classes) != card.data.classes or len(card.shape) != 3:
+        raise WeightsError(f"{path} contradicts itself: fetch it again.")
+    return card
+
+
+def network(weights: Path) -> tuple[nn.Module, Card]:
+    """The net of a weights file, in fp32 and eval mode, and its card. Raises WeightsError."""
+    card = read_card(weights)
+    model = models.build(card.model, card.shape, card.data.classes, seed=0)
+    try:
+        model.load_state_dict(load_safetensors(weights.read_bytes()))
+    except Exception as error:  # safetensors and torch raise what they like
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(f"{weights} does not fit the net of its card: {reason}") from None
+    return model.eval(), card
+
+
+def read_image(path: Path, shape: tuple[int, int, int], invert: bool = False) -> Tensor:
+    """A PNG or JPEG as uint8 [channels, height, width], grey or RGB and resized as ``shape`` says;
+    ``invert`` turns dark strokes on light into light ones on dark. Raises WeightsError."""
+    mode = ImageReadMode.GRAY if shape[0] == 1 else ImageReadMode.RGB
+    try:
+        image = decode_image(str(path), mode)
+    except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise WeightsError(f"{path} cannot be read as an image: {reason}") from None
+    image = v2.functional.resize(image, list(shape[1:]), antialias=True)
+    return 255 - image if invert else image
+
+
+def predict(weights: Path, images: Iterable[Path], invert: bool = False) -> list[dict[str, float]]:
+    """Class probabilities of image files, one mapping of class to probability an image.
+
+    Raises WeightsError.
+    """
+    model, card = network(weights)
+    batch = torch.stack([read_image(path, card.shape, invert) for path in images])
+    with torch.no_grad():
+        probabilities = model(data.scaled(batch)).softmax(1)
+    return [dict(zip(card.classes, row, strict=True)) for row in probabilities.tolist()]
+
+
+def evaluate(weights: Path, data_root: str | None = None) -> tuple[int, Card]:
+    """Test errors of the weights, counted anew on the card's data, and the card.
+
+    Raises WeightsError, DataError.
+    """
+    model, card = network(weights)
+    test = data.load(card.data, data_root).test
+    return metrics.errors(logits(model, test.images, "fp32"), test.labels), card
+
+
+def agrees(errors: int, card: Card) -> bool:
+    """Whether a count is that of the card, but for what other machines round otherwise."""
+    return abs(errors - card.test_errors) <= TOLERANCE * card.test_images

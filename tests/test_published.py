@@ -1,0 +1,107 @@
+"""Published weights: a card that holds, refusals that explain, and images as people have them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torchvision.io import write_jpeg, write_png
+
+from conftest import small_run, synthetic_parts
+from darkknowledge import published, run
+from darkknowledge.published import WeightsError
+
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture
+def weights(store, synthetic):
+    """Trained weights with their card."""
+    record = run.execute(small_run(epochs=4), store)
+    published.write_card(store, record, SHAPE)
+    return store.weights_path(record["run_id"])
+
+
+def test_the_card_says_what_the_record_says_and_evaluation_finds_it_again(weights, store):
+    card = published.read_card(weights)
+    record = store.read("mnist5k", card.run_id)
+    body = json.loads(published.card_path(weights).read_text())
+    assert body["test_accuracy"] == record["test"]["accuracy"]
+    assert body["licence"] == "MIT" and body["sha256"] == record["weights_sha256"]
+    errors, card = published.evaluate(weights)
+    assert errors == card.test_errors == record["test"]["errors"]
+    assert published.agrees(errors, card)
+    assert not published.agrees(errors + 2, card)  # of a hundred images
+
+
+def test_predictions_on_files_are_those_of_the_record(weights, store, tmp_path):
+    """PNG keeps every pixel, so the classes are the stored ones."""
+    images = synthetic_parts()[1].images[:8]
+    paths = [tmp_path / f"{i}.png" for i in range(8)]
+    for path, image in zip(paths, images, strict=True):
+        write_png(image, str(path))
+    found = published.predict(weights, paths)
+    predictions = store.read("mnist5k", published.read_card(weights).run_id)["predictions"]
+    assert "".join(max(p, key=p.get) for p in found) == predictions[:8]
+    assert all(sum(p.values()) == pytest.approx(1) for p in found)
+
+
+def test_images_of_any_size_colour_and_polarity_are_taken(weights, tmp_path):
+    image = synthetic_parts()[1].images[0]
+    large = torch.nn.functional.interpolate(image[None].float(), scale_factor=5).byte()[0]
+    write_jpeg(large.expand(3, -1, -1).contiguous(), str(tmp_path / "large.jpg"), quality=100)
+    write_png(255 - image, str(tmp_path / "dark.png"))
+    assert published.read_image(tmp_path / "large.jpg", SHAPE).shape == SHAPE
+    assert published.read_image(tmp_path / "large.jpg", (3, 32, 32)).shape == (3, 32, 32)
+    assert torch.equal(published.read_image(tmp_path / "dark.png", SHAPE, invert=True), image)
+
+
+def spoil_weights(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def spoil_card(path, **changes):
+    card = published.card_path(path)
+    card.write_text(json.dumps(json.loads(card.read_text()) | changes))
+
+
+SPOILT = {
+    "flipped bit": (spoil_weights, "not the file that its card describes"),
+    "no card": (lambda path: published.card_path(path).unlink(), "need their card"),
+    "no weights": (lambda path: path.unlink(), "No such file"),
+    "no JSON": (lambda path: published.card_path(path).write_text("{"), "no card of published"),
+    "a list": (lambda path: published.card_path(path).write_text("[]"), "no card of published"),
+    "unknown net": (lambda path: spoil_card(path, model={"name": "mlpp"}), "Did you mean"),
+    "another net": (
+        lambda path: spoil_card(path, model={"name": "mlp", "hidden": [17]}),
+        "does not fit the net",
+    ),
+    "too few classes": (lambda path: spoil_card(path, classes=["0"]), "contradicts itself"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_does_not_belong_together_is_refused_in_one_sentence(weights, name):
+    spoil, words = SPOILT[name]
+    spoil(weights)
+    with pytest.raises(WeightsError, match=words) as caught:
+        published.network(weights)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_image_is_refused_in_one_sentence(weights, tmp_path):
+    path = tmp_path / "note.png"
+    path.write_text("no image")
+    for wrong in (path, tmp_path / "absent.png"):
+        with pytest.raises(WeightsError, match="cannot be read as an image"):
+            published.predict(weights, [wrong])
+
+
+def test_no_card_is_written_for_weights_that_are_not_the_runs_own(weights, store):
+    record = store.read("mnist5k", published.read_card(weights).run_id)
+    spoil_weights(weights)
+    with pytest.raises(WeightsError, match="train the run again"):
+        published.write_card(store, record, SHAPE)
