@@ -36,7 +36,7 @@ report: $(STAMP) ## train the quick profile and render its report (some minutes 
 test: $(STAMP) ## check the style, then run all tests
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measure training speed against the usual way (nothing else should run meanwhile)
 	$(BIN)/darkknowledge bench

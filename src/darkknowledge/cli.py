@@ -27,9 +27,8 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point; leaves with an exit code."""
     arguments = _parser().parse_args(argv)
     level = logging.INFO - 10 * arguments.verbose + 10 * arguments.quiet
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    for noisy in ("papermill", "traitlets", "nbconvert", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("darkknowledge").setLevel(level)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = arguments.action(arguments)

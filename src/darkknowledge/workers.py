@@ -152,12 +152,16 @@ def complete(
                     if _outlasts(deadline, throughput.seconds(spec)):
                         outcome.no_time += [spec, *_take_students(spec, waiting)]
                     else:
+                        log.debug("%s: started", spec.label)
                         running[pool.submit(_work, spec, store.root, data_root)] = spec
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
                     spec = running.pop(future)
                     try:
-                        throughput.note(spec, future.result())
+                        record = future.result()
+                        throughput.note(spec, record)
+                        seconds = record["provenance"]["seconds"]
+                        log.debug("%s: stored after %.0f s", spec.label, seconds)
                         outcome.trained.append(spec)
                     except BrokenProcessPool:
                         raise
