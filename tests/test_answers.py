@@ -550,3 +550,9 @@ def test_the_discussion_hears_the_controls_of_the_other_networks_too(whole):
         rf"against \*permuted teacher\* .*\*\*{claim.verdict}\*\* for [^;]*plain_cnn-4-8-8 > plain"
     )
     assert re.search(pattern, text)
+
+
+def test_arms_of_the_same_name_are_told_apart_in_the_claim_lists(whole):
+    listed = whole.table("q2-claims")
+    assert listed.count("| distilled against true labels ") == 1
+    assert "distilled against true labels, jittered inputs" in listed

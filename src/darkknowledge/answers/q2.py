@@ -152,7 +152,7 @@ def _controls_sentence(claims: dict[str, Claim]) -> str:
         than = "than" if verdict.startswith(("better", "worse")) else "against"
         parts.append(f"**{verdict}** {than} {joined(names)}")
     return (
-        "Beside its controls, which have the same net, data order and number of epochs, distillation is "
+        "Beside its controls, which have the same net and the same order of the data, distillation is "
         f"{'; '.join(parts)} (mean difference in errors in parentheses)."
     )
 

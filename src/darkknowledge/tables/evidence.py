@@ -36,7 +36,8 @@ def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
 
 def described(claim: Claim) -> str:
     """What is compared with what."""
-    names = (NAMES.get(arm.name, arm.name) for arm in (claim.subject, claim.reference))
+    words = NAMES if claim.id.startswith("q7.") else ARM_NAMES
+    names = (words.get(arm.name, arm.name) for arm in (claim.subject, claim.reference))
     text = " against ".join(names)
     if claim.subject.protocol != "hinton":
         text += f" ({claim.subject.protocol})"
