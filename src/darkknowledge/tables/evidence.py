@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 from darkknowledge import conventions as others
+from darkknowledge.answers.common import ARM_NAMES
 from darkknowledge.answers.q7 import NAMES, Explanation
 from darkknowledge.answers.scorecard import Row
 from darkknowledge.claims import Claim
