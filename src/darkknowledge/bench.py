@@ -1,4 +1,4 @@
-"""Throughput of distillation here, against the usual way to write it, in one process.
+"""Throughput of distillation here, against the usual way to write it, on one machine.
 
 The usual way: a DataLoader over single images with torchvision's transforms, the teacher's forward
 pass in every step, fp32. Here: :func:`darkknowledge.training.fit`, with images that stay on the

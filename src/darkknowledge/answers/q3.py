@@ -163,7 +163,7 @@ def answer(frame: pd.DataFrame, labels: str) -> Answer:
         return Answer(expected, "Not measured at these settings.", "", "", claims)
     every = widths(frame)
     tried = [f"{w} units: {values(temperatures(frame, w))}" for w in every]
-    parts = [f"temperatures tried, by width of the student: {'; '.join(tried)}."]
+    parts = [f"temperatures planned, by width of the student: {'; '.join(tried)}."]
     parts += [_chosen(frame, width, claims, labels) for width in every]
     parts += [_alike(frame, width, claims) for width in every if width >= WIDE]
     if (width := narrow(frame)) is not None:

@@ -34,5 +34,5 @@ def answer(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame)
 
 OPEN = (
     "Whether a gain, where there is one, comes from what the weak teacher knows or from smoother "
-    "labels, is what the uniform and the shuffled teacher ask; both share the main arm's weight only."
+    "labels, is what the controls ask; most of them have the main arm's weight only."
 )

@@ -47,9 +47,15 @@ def style() -> None:
 
 
 def dot_with_interval(
-    axis: Axes, effect: Effect, height: float, single: Iterable[float], look: tuple[str, str]
+    axis: Axes,
+    effect: Effect,
+    height: float,
+    single: Iterable[float],
+    look: tuple[str, str],
+    label: str | None = None,
 ) -> None:
-    """One row of a dot plot: mean and interval as a large marker, single values as small dots."""
+    """One row of a dot plot: mean and interval as a large marker, single values as small dots.
+    ``label`` is for the legend."""
     colour, marker = look
     single = list(single)
     axis.scatter(single, [height] * len(single), s=10, color=colour, alpha=0.35, linewidths=0)
@@ -62,6 +68,7 @@ def dot_with_interval(
         markersize=6,
         capsize=3,
         linestyle="none",
+        label=label,
     )
 
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from darkknowledge.answers.scorecard import Row
-from darkknowledge.figures.common import BLUE, ORANGE, half_widths
+from darkknowledge.figures.common import BLUE, ORANGE, dot_with_interval
 from darkknowledge.statistics import Effect
 
 #: Shown as error rates in percent: unit → (factor, offset) of a value in that unit.
@@ -40,17 +40,8 @@ def published_and_ours(rows: list[Row]) -> Figure | None:
             (row.ours, -0.14, BLUE, "D", "ours"),
         ):
             found = rate(effect, row.unit)
-            axis.errorbar(
-                found.mean,
-                height + shift,
-                xerr=half_widths(found),
-                color=colour,
-                marker=marker,
-                markersize=5,
-                capsize=2,
-                linestyle="none",
-                label=label if height == 0 else None,
-            )
+            name = label if height == 0 else None
+            dot_with_interval(axis, found, height + shift, (), (colour, marker), name)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set_yticks(range(len(shown)), [row.what for row in reversed(shown)], fontsize=7.5)
