@@ -123,6 +123,23 @@ def test_doctored_records_turn_the_verdict_and_the_sentence(store):
     )  # the soft-only arm is untouched
 
 
+def test_a_run_that_diverged_is_named_in_the_answer_and_counted_as_missing(store):
+    paper_with(store, plausible, seeds=(0, 1), questions=["q4"])
+    assert "**Diverged.**" not in Paper.load("quick", store.root).answer("q4")
+    lost = next(
+        plan.spec
+        for plan in grids.grid("q4", params.read("quick", "q4"))
+        if plan.arm == "kd" and plan.spec.seed == 2 and plan.spec.data.omit == (7,)
+    )
+    store.write_diverged("mnist5k", {"run_id": lost.run_id, "reason": "The loss is not finite."})
+    paper = Paper.load("quick", store.root)
+    assert (
+        "**Diverged.** 1 planned run has no record, because training diverged: "
+        f"{lost.model.label}, distilled, T = {lost.loss.temperature:g}, without class 7, seed 2."
+    ) in paper.answer("q4")
+    assert "2 of 3 teachers" in paper.answer("q4")
+
+
 def test_without_a_gain_nothing_is_claimed(store):
     noise = {0: 7, 1: -6, 2: 1}
     paper = paper_with(store, lambda p: 90 + (noise[p.spec.seed % 3] if p.arm == "kd" else 0))

@@ -168,11 +168,25 @@ def test_an_omitted_class_is_missing_from_training_and_present_in_the_test(store
     assert sum(record["test"]["confusion"][3]) == 10
 
 
-def test_a_run_whose_loss_is_not_finite_leaves_no_record(store):
+def test_a_run_that_diverges_leaves_a_note_in_place_of_a_record_and_is_not_tried_again(
+    store, trained
+):
     spec = small_run(lr=1e20, schedule="constant")
-    with pytest.raises(training.NonFiniteLoss, match=spec.run_id):
-        execute(spec, store)
+    for _ in range(2):
+        with pytest.raises(training.NonFiniteLoss, match=rf"{spec.run_id}.*epoch 1"):
+            execute(spec, store)
     assert run.stored(spec, store) is None
+    assert trained == [spec.label]
+    assert store.diverged("mnist5k", spec.run_id)["spec"] == spec.full()
+
+
+def test_a_student_of_a_diverged_teacher_is_not_said_to_have_diverged(store):
+    teacher = dataclasses.replace(TEACHER, recipe=small_run(lr=1e20, schedule="constant").recipe)
+    orphan = dataclasses.replace(STUDENT, teacher=teacher)
+    with pytest.raises(training.NonFiniteLoss, match=teacher.run_id):
+        execute(orphan, store)
+    assert store.diverged("mnist5k", teacher.run_id)
+    assert store.diverged("mnist5k", orphan.run_id) is None
 
 
 def test_a_run_whose_weights_do_not_fit_into_fp16_stops_with_its_name_and_leaves_no_record(store):

@@ -50,13 +50,26 @@ def test_side_by_side_gives_the_same_records_as_one_after_the_other(tmp_path, qu
         assert first["history"]["loss_soft"] == second["history"]["loss_soft"]
 
 
-def test_a_failing_run_costs_only_itself_and_its_students(tmp_path, quiet):
+def test_a_diverging_run_costs_only_itself_and_its_students_and_is_not_tried_again(tmp_path, quiet):
     wild = dataclasses.replace(spec(0).recipe, lr=1e30)
-    teacher = spec(100, recipe=wild)
-    outcome = workers.complete([teacher, student(0, teacher), spec(1)], Store(tmp_path), **quiet)
+    teacher, store = spec(100, recipe=wild), Store(tmp_path)
+    grid = [teacher, student(0, teacher), spec(1)]
+    for trained in ([1], []):
+        outcome = workers.complete(grid, store, **quiet)
+        assert [s.seed for s in outcome.trained] == trained
+        assert set(outcome.diverged) == {teacher.run_id, student(0, teacher).run_id}
+        assert "not finite in epoch 1" in outcome.diverged[teacher.run_id]
+        assert outcome.complete and not outcome.failed
+        assert store.state("mnist5k", teacher.run_id) == "diverged"
+
+
+def test_a_failing_run_costs_only_itself_and_its_students(tmp_path, quiet):
+    teacher, store = spec(100), Store(tmp_path)
+    store.weights_path(teacher.run_id).mkdir(parents=True)  # no file can be written there
+    outcome = workers.complete([teacher, student(0, teacher), spec(1)], store, **quiet)
     assert [s.seed for s in outcome.trained] == [1]
     assert set(outcome.failed) == {teacher.run_id, student(0, teacher).run_id}
-    assert "not finite" in outcome.failed[teacher.run_id]
+    assert not outcome.complete
 
 
 def test_no_run_starts_that_would_outlast_the_given_minutes(tmp_path, quiet):

@@ -143,11 +143,14 @@ def _train(arguments: argparse.Namespace) -> int:
             study.publish(question, params, store)
     print(
         f"{len(outcome.trained)} runs trained, {len(outcome.stored)} were stored already, "
-        f"{len(outcome.failed)} failed, {len(outcome.no_time)} left for lack of time, "
+        f"{len(outcome.diverged)} diverged, {len(outcome.failed)} failed, "
+        f"{len(outcome.no_time)} left for lack of time, "
         f"{len(outcome.no_device)} for lack of their device."
     )
     for spec in outcome.no_device:
         print(f"  needs {spec.device}: {spec.label}, {_cost(spec, store, specs)}")
+    for message in outcome.diverged.values():
+        print(f"  diverged: {message}")
     for message in outcome.failed.values():
         print(f"  failed: {message}")
     return FAILED if outcome.failed else 0 if outcome.complete else LEFT
@@ -300,14 +303,14 @@ def _status(arguments: argparse.Namespace) -> int:
         specs = grids.ordered(grids.grid(question, params))
         states = {spec.run_id: store.state(spec.data.name, spec.run_id) for spec in specs}
         stored = [spec for spec in specs if states[spec.run_id] == "stored"]
-        missing = [spec for spec in specs if states[spec.run_id] != "stored"]
+        missing = [s for s in specs if states[s.run_id] not in ("stored", "diverged")]
         throughput = workers.Throughput(store, stored)
         seconds = sum(throughput.seconds(spec) for spec in missing) / workers.default_jobs(specs)
         time = "not measured" if math.isnan(seconds) else f"about {seconds / 60:.0f} min"
         left = left or bool(missing)
         others = (
             f", {count} {state}"
-            for state in ("running", "broken")
+            for state in ("diverged", "running", "broken")
             if (count := list(states.values()).count(state))
         )
         done = f"{len(stored)} of {len(specs)} runs stored{''.join(others)}"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from darkknowledge.answers import q1, q2, q3, q4, q5, q6, q7, scorecard
 from darkknowledge.answers.abstract import abstract
-from darkknowledge.answers.common import Answer, literature
+from darkknowledge.answers.common import Answer, diverged, literature
 from darkknowledge.claims import Claim
 from darkknowledge.figures import method
 from darkknowledge.figures import networks as network_figures
@@ -149,9 +149,12 @@ class Paper:
         )
 
     def answer(self, question: str) -> str:
-        """A question's written answer as Markdown."""
+        """A question's written answer as Markdown, with the planned runs that diverged."""
         found = self.answers.get(question)
-        return found.markdown if found else ABSENT
+        if not found:
+            return ABSENT
+        lost = diverged(self.frames[question])
+        return f"{found.markdown}\n\n**Diverged.** {lost}" if lost else found.markdown
 
     def abstract(self) -> str:
         """What was found, in two or three sentences."""

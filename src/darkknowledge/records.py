@@ -58,6 +58,10 @@ class Store:
         """Where the record of a run lies."""
         return self.root / "runs" / dataset / f"{run_id}.json"
 
+    def diverged_path(self, dataset: str, run_id: str) -> Path:
+        """Where it is noted that a run diverged."""
+        return self.root / "diverged" / dataset / f"{run_id}.json"
+
     def weights_path(self, run_id: str) -> Path:
         """Where the fp16 weights of a run lie."""
         return self.root / "weights" / f"{run_id}.safetensors"
@@ -97,35 +101,31 @@ class Store:
 
     def write(self, dataset: str, record: dict[str, Any]) -> None:
         """Store a record under its ``run_id``, with its checksum."""
-        body = {**record, "format": FORMAT}
-        body["checksum"] = checksum(body)
-        text = json.dumps(body, sort_keys=True) + "\n"
-        atomic_write(self.record_path(dataset, record["run_id"]), text.encode())
+        _write_checked(self.record_path(dataset, record["run_id"]), record)
+
+    def write_diverged(self, dataset: str, note: dict[str, Any]) -> None:
+        """Note that the run ``note["run_id"]`` diverged, so that it is neither trained in vain again
+        nor missed without a word; ``note["reason"]`` is one sentence."""
+        _write_checked(self.diverged_path(dataset, note["run_id"]), note)
 
     def read(self, dataset: str, run_id: str) -> dict[str, Any] | None:
         """The record of a run, or None if there is none that is whole.
 
         A file that cannot be read, or fails its checksum, is named in a warning and not used.
         """
-        path = self.record_path(dataset, run_id)
-        try:
-            body = json.loads(path.read_text())
-            if body["checksum"] != checksum(body):
-                raise ValueError("its checksum does not match")
-            if body["run_id"] != run_id or body["format"] != FORMAT:
-                raise ValueError("it is the record of another run or another format")
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("The record %s is not used: %s.", path, error)
-            return None
-        return body
+        return _read_checked(self.record_path(dataset, run_id), run_id)
+
+    def diverged(self, dataset: str, run_id: str) -> dict[str, Any] | None:
+        """The note that a run diverged, or None."""
+        return _read_checked(self.diverged_path(dataset, run_id), run_id)
 
     def state(self, dataset: str, run_id: str) -> str:
-        """``stored``, ``running`` (some process holds its lock), ``broken`` (there is a file, but no
-        whole record in it) or ``missing``."""
+        """``stored``, ``diverged``, ``running`` (some process holds its lock), ``broken`` (there is a
+        file, but no whole record in it) or ``missing``."""
         if self.read(dataset, run_id):
             return "stored"
+        if self.diverged(dataset, run_id):
+            return "diverged"
         if (self.root / "locks" / f"{run_id}.lock").exists():
             lock = self.lock(run_id)
             try:
@@ -192,14 +192,19 @@ class Store:
 
     def with_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """``frame`` (with the columns ``dataset`` and ``run_id``) with the headline numbers and the
-        whole record of each run in the column ``record`` (None where there is none)."""
+        whole record of each run in the column ``record`` (None where there is none); ``diverged``
+        says of which runs there never will be one."""
         records = [self.read(d, r) for d, r in zip(frame["dataset"], frame["run_id"], strict=True)]
         restricted = (frame["omitted"] != "").any() or (frame["kept"] != "").any()
         wanted = HEADLINE | UNSEEN if restricted else HEADLINE
         numbers = pd.DataFrame([numbers_of(r, wanted) for r in records], columns=list(wanted))
-        known = [*HEADLINE, *UNSEEN, "record"]
+        known = [*HEADLINE, *UNSEEN, "diverged", "record"]
         frame = frame.drop(columns=known, errors="ignore").reset_index(drop=True)
-        return pd.concat([frame, numbers], axis=1).assign(record=records)
+        diverged = [
+            record is None and self.diverged(dataset, run) is not None
+            for record, dataset, run in zip(records, frame["dataset"], frame["run_id"], strict=True)
+        ]
+        return pd.concat([frame, numbers], axis=1).assign(diverged=diverged, record=records)
 
 
 TEXT_COLUMNS = dict.fromkeys(
@@ -252,6 +257,28 @@ def numbers_of(record: dict[str, Any] | None, wanted: dict[str, Callable]) -> di
     whole = not record.get("unseen")
     values = {n: None if whole and n in UNSEEN else find(record) for n, find in wanted.items()}
     return {name: float("nan") if v is None else v for name, v in values.items()}
+
+
+def _write_checked(path: Path, content: dict[str, Any]) -> None:
+    body = {**content, "format": FORMAT}
+    body["checksum"] = checksum(body)
+    atomic_write(path, (json.dumps(body, sort_keys=True) + "\n").encode())
+
+
+def _read_checked(path: Path, run_id: str) -> dict[str, Any] | None:
+    """What :func:`_write_checked` wrote of a run; None, with a warning, if that is not whole."""
+    try:
+        body = json.loads(path.read_text())
+        if body["checksum"] != checksum(body):
+            raise ValueError("its checksum does not match")
+        if body["run_id"] != run_id or body["format"] != FORMAT:
+            raise ValueError("it is the record of another run or another format")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("The record %s is not used: %s.", path, error)
+        return None
+    return body
 
 
 def atomic_write(path: Path, content: bytes) -> None:

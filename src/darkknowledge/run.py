@@ -49,7 +49,8 @@ def execute(
     """The record of ``spec``: read if it is stored, trained and stored if not.
 
     With ``need_weights`` a record whose weights are not at hand counts as missing: the run is
-    trained again, and its record and its weights are replaced together.
+    trained again, and its record and its weights are replaced together. A run that diverged is noted
+    in the store and not tried again while the note is there.
     Raises DataError, NonFiniteLoss, RecordError.
     """
 
@@ -64,8 +65,18 @@ def execute(
     with store.lock(spec.run_id):
         if record := usable():  # another process was faster
             return record
+        if note := store.diverged(spec.data.name, spec.run_id):
+            raise NonFiniteLoss(note["reason"])
         store.set_aside(spec.data.name, spec.run_id)
-        record = _train(spec, store, data_root, on_epoch)
+        if spec.teacher:
+            execute(spec.teacher, store, data_root, on_epoch, need_weights=True)
+        try:
+            record = _train(spec, store, data_root, on_epoch)
+        except NonFiniteLoss as error:
+            note = {"run_id": spec.run_id, "label": spec.label, "spec": spec.full()}
+            note |= {"reason": str(error), "provenance": _circumstances(spec)}
+            store.write_diverged(spec.data.name, note)
+            raise
         store.write(spec.data.name, record)
     return record
 
@@ -102,7 +113,6 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
     dataset = data.load(spec.data, data_root, spec.device)
     teacher = teacher_sha256 = None
     if spec.teacher:
-        execute(spec.teacher, store, data_root, on_epoch, need_weights=True)
         content = store.weights_path(spec.teacher.run_id).read_bytes()
         teacher = _with_weights(spec.teacher, dataset.shape, content).to(spec.device)
         teacher_sha256 = hashlib.sha256(content).hexdigest()
@@ -170,12 +180,18 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
             "seconds": time.perf_counter() - began,
             "training_seconds": training_seconds,
             "images_per_second": images / training_seconds,
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "device_name": cost.device_name(spec.device),
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
-            "commit": commit(),
+            **_circumstances(spec),
         },
+    }
+
+
+def _circumstances(spec: RunSpec) -> dict[str, Any]:
+    return {
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device_name": cost.device_name(spec.device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "commit": commit(),
     }
 
 

@@ -96,6 +96,8 @@ def complete(question: str, params: p.Anything) -> pd.DataFrame:
     print(
         f"{question}: {len(outcome.trained)} runs trained, {len(outcome.stored)} were stored already"
     )
+    for message in outcome.diverged.values():
+        print(f"diverged, and left out: {message}")
     if outcome.failed:
         raise RuntimeError(next(iter(outcome.failed.values())))
     if outcome.no_device:

@@ -35,17 +35,19 @@ RUNS_A_GPU = 6
 
 @dataclass
 class Outcome:
-    """What became of a list of runs: lists of specs, and messages of the failed ones."""
+    """What became of a list of runs: lists of specs; messages, by run, of those that failed, and of
+    those that diverged, now or before, with their students."""
 
     stored: list[RunSpec] = field(default_factory=list)
     trained: list[RunSpec] = field(default_factory=list)
     no_device: list[RunSpec] = field(default_factory=list)
     no_time: list[RunSpec] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    diverged: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether every run now has a record."""
+        """Whether every run now has a record, or is known to have none because it diverged."""
         return not (self.no_device or self.no_time or self.failed)
 
 
@@ -116,12 +118,17 @@ def complete(
         record = run.stored(spec, store)
         if record:
             outcome.stored.append(spec)
+        elif note := store.diverged(spec.data.name, spec.run_id):
+            outcome.diverged[spec.run_id] = note["reason"]
+        elif spec.teacher and spec.teacher.run_id in outcome.diverged:
+            outcome.diverged[spec.run_id] = _no_teacher(spec)
         elif run.available(spec.device):
             waiting.append(spec)
         else:
             outcome.no_device.append(spec)
     if not waiting:
         return outcome
+    known = len(outcome.diverged)
     needed = {spec.teacher.run_id for spec in waiting if spec.teacher}
     # Teachers whose record is here but whose weights are not come first, once each.
     lost = [
@@ -167,16 +174,23 @@ def complete(
                         raise
                     except Exception as error:  # one run's failure must not cost the others
                         log.error("%s: %s", spec.label, error)
-                        outcome.failed[spec.run_id] = f"{spec.label}: {error}"
+                        diverged = isinstance(error, run.NonFiniteLoss)
+                        kind = outcome.diverged if diverged else outcome.failed
+                        kind[spec.run_id] = str(error) if diverged else f"{spec.label}: {error}"
                         for student in _take_students(spec, waiting):
-                            outcome.failed[student.run_id] = f"{student.label}: no teacher."
+                            kind[student.run_id] = _no_teacher(student)
                 bar.update(_drain(messages))
-                finished = len(outcome.trained) + len(outcome.failed)
+                lost = len(outcome.failed) + len(outcome.diverged) - known
+                finished = len(outcome.trained) + lost
                 total = finished + len(running) + len(waiting)
                 bar.set_postfix_str(f"{finished}/{total} runs", refresh=False)
     finally:
         _end(pool)
     return outcome
+
+
+def _no_teacher(student: RunSpec) -> str:
+    return f"{student.label}: no teacher."
 
 
 def _next(waiting: list[RunSpec], running: dict[Future, RunSpec]) -> RunSpec | None:

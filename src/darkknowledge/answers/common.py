@@ -139,6 +139,23 @@ def compared(reference: str, claim: Claim) -> str:
     return f"{words.get(verdict, f'the comparison with {reference} is **{verdict}**')} {claim.evidence}"
 
 
+def diverged(frame: pd.DataFrame) -> str:
+    """A sentence that names the planned runs which diverged; empty if none did."""
+    names = [
+        f"{row['model']}, {ARM_NAMES.get(row['arm'], row['arm'])}"
+        + (f", T = {row['temperature']:g}" if row["mode"] != "hard" else "")
+        + (f", without class {row['omitted'].replace(' ', ', ')}" if row["omitted"] else "")
+        + (f", only classes {row['kept'].replace(' ', ', ')}" if row["kept"] else "")
+        + f", seed {row['seed']:g}"
+        for _, row in frame[frame["diverged"]].drop_duplicates("run_id").iterrows()
+    ]
+    if not names:
+        return ""
+    runs = "run has" if len(names) == 1 else "runs have"
+    count = number(len(names), 0)
+    return f"{count} planned {runs} no record, because training diverged: {'; '.join(names)}."
+
+
 def rows_mean(rows: pd.DataFrame, column: str = "test_errors") -> st.Effect:
     """Mean of a column over runs, with interval; students are averaged within their teacher."""
     rows = rows.dropna(subset=[column])
