@@ -41,12 +41,8 @@ test: $(STAMP) ## check the style, then run all tests
 bench: $(STAMP) ## measure training speed against the usual way (nothing else should run meanwhile)
 	$(BIN)/darkknowledge bench
 
-publish: $(STAMP) ## render the paper profile and put its PDF and Markdown into report/published
-	$(BIN)/darkknowledge render paper --to typst gfm
-	rm -rf report/published && mkdir -p report/published
-	cp _output/paper/report/index.pdf report/published/dark-knowledge.pdf
-	cp _output/paper/report/index.md report/published/dark-knowledge.md
-	cp -R _output/paper/report/index_files report/published/index_files
+publish: $(STAMP) ## render the paper profile's published editions and the README's answers
+	$(BIN)/darkknowledge publish paper
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock (UPGRADE=1: to newer versions)
 	@$(find_uv); \

@@ -187,7 +187,7 @@ ANSWERED = EVERY[:-1]
 TABLES = [
     *("q1", "q2", "q2-claims", "q2-mcnemar", "q3", "q3-claims", "q4", "q4-digits", "q4-claims"),
     *("q5", "q5-yuan", "q5-claims", "q6", "q6-claims", "q7", "q7-claims", "q7-explanations"),
-    *("provenance", "conventions", "claims", "speed"),
+    *("provenance", "conventions", "claims", "speed", "headlines"),
 ]
 FIGURES = [
     *("kinds", "q1", "q2", "q2-curves", "q3", "q3-teacher", "q4", "q4-unseen", "q4-digits"),
@@ -218,6 +218,22 @@ def test_tables_are_pipe_tables_without_gaps(whole, name):
 def test_figures_show_something(whole, name):
     figure = whole.figure(name)
     assert all(axis.has_data() or axis.patches for axis in figure.axes)
+
+
+def test_each_of_the_six_answers_is_that_of_its_main_claim(whole):
+    lines = {one.question: one for one in whole.headlines}
+    assert sorted(lines) == list(ANSWERED)
+    every = {c.id: c for found in whole.claims.values() for c in found.values()}
+    for one in whole.headlines:
+        assert one.claim == every[one.claim.id]
+        assert f"**{one.verdict.split(',')[0]}**" in whole.table("headlines")
+
+
+def test_the_six_answers_turn_with_the_records_and_say_what_is_not_measured(store):
+    paper = paper_with(store, lambda p: plausible(p, gain=-30), questions=["q2", "q5"], seeds=())
+    assert paper.table("headlines").count("not measured at these settings") == 2
+    paper = paper_with(store, lambda p: plausible(p, gain=-30), questions=["q2"])
+    assert "**worse** than on true labels" in paper.table("headlines")
 
 
 def test_the_claim_list_and_the_answer_agree(store):

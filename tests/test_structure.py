@@ -48,6 +48,8 @@ MAY_IMPORT = {
     "answers": {"answers", "statistics", "wording", "claims", "records"},
     "tables": {"tables", "statistics", "wording", "claims", "answers", "conventions"},
     "figures": {"figures", "statistics", "wording", "claims", "answers", "records"},
+    "rendering": {"paper", "params", "records"},
+    "editions": {"rendering", "paper", "params", "records"},
     "paper": {"answers", "tables", "figures", "claims", "records", "params"},
 }
 TRAINING = {
@@ -68,6 +70,7 @@ WITHOUT_TORCH = {
     "study",
     *READING,
     "rendering",
+    "editions",
     "doctor",
     "cli",
 }

@@ -1,4 +1,5 @@
-"""The command line: train, run, render, status, claims, bench, doctor, weights, evaluate, predict.
+"""The command line: train, run, render, publish, status, claims, bench, doctor, weights,
+evaluate, predict.
 
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
 130 interrupted.
@@ -78,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     command("run", _run, "Execute a profile's notebooks through Papermill.")
     render = command("render", _render, "Render a profile's report with Quarto.", questions=False)
     render.add_argument("--to", nargs="+", default=["html", "typst"], help="Quarto formats")
+    command(
+        "publish",
+        _publish,
+        "Render a profile's published editions and the README's answers.",
+        questions=False,
+    )
     claims = command("claims", _claims, "List every claim of the report with its evidence.")
     claims.add_argument("--json", action="store_true", help="for machines, with every run")
     bench = commands.add_parser("bench", help="Measure training speed against the usual way.")
@@ -188,6 +195,14 @@ def _render(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f"darkknowledge: {failure}", file=sys.stderr)
     return FAILED if failures else 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from darkknowledge import editions
+
+    for path in editions.publish(arguments.profile, _store(arguments)):
+        print(path)
+    return 0
 
 
 def _claims(arguments: argparse.Namespace) -> int:

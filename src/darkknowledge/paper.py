@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from matplotlib.figure import Figure
 from darkknowledge.answers import q1, q2, q3, q4, q5, q6, q7, scorecard
 from darkknowledge.answers.abstract import abstract
 from darkknowledge.answers.common import Answer, diverged, literature
+from darkknowledge.answers.headlines import Headline, headlines
 from darkknowledge.claims import Claim
 from darkknowledge.figures import method
 from darkknowledge.figures import networks as network_figures
@@ -148,6 +151,29 @@ class Paper:
             self.studied, self.answers, self.labels_by_dataset, self.published
         )
 
+    @functools.cached_property
+    def headlines(self) -> list[Headline]:
+        """The study in six answers."""
+        return headlines(self.answers, self.frames, self.labels_by_dataset)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of a hash over all records that the profile shows and over its
+        other exhibits: editions of the same records carry the same."""
+        known = {
+            (run, record["checksum"])
+            for frame in self.frames.values()
+            for run, record in zip(frame["run_id"], frame["record"], strict=True)
+            if record
+        }
+        lost = {
+            run for frame in self.frames.values() for run in frame.loc[frame["diverged"], "run_id"]
+        }
+        digest = hashlib.sha256(json.dumps([sorted(known), sorted(lost)]).encode())
+        for path in (self.store.exhibit_path(self.profile, LATENCY_TABLE), self.store.bench_path):
+            digest.update(path.read_bytes() if path.exists() else b"")
+        return digest.hexdigest()[:16]
+
     def answer(self, question: str) -> str:
         """A question's written answer as Markdown, with the planned runs that diverged."""
         found = self.answers.get(question)
@@ -180,6 +206,7 @@ class Paper:
             "speed": (lambda: evidence.speed(self.bench), "lllrrrr"),
             "claims": (lambda: evidence.claim_runs(self.claims), "lll"),
             "scorecard": (lambda: evidence.scorecard(self.scorecard), "llllll"),
+            "headlines": (lambda: evidence.headlines(self.headlines), "llllrr"),
         }
         if name in general:
             make, align = general[name]

@@ -11,6 +11,8 @@ from darkknowledge.wording import number
 
 #: What the padding of a table's cell is worth, in characters.
 PADDING = 4
+#: How much more room numbers get than words of their length.
+NUMBERS = 1.3
 #: No column counts as wider than this many characters.
 WIDEST = 48
 
@@ -21,11 +23,13 @@ def markdown(frame: pd.DataFrame, align: str = "") -> str:
     names = {"l": "left", "r": "right", "c": "center"}
     text = frame.to_markdown(index=False, colalign=[names[a] for a in align], disable_numparse=True)
     # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too,
-    # and long texts must leave the other columns room.
+    # long texts must leave the other columns room, and numbers are not to be broken.
     head, rule, *rows = text.splitlines()
 
     def dashes(found: re.Match) -> str:
-        return f"{found[1]}{'-' * (min(len(found[0]), WIDEST) + PADDING)}{found[2]}"
+        numbers = found[2] and not found[1]
+        width = round(len(found[0]) * NUMBERS) if numbers else min(len(found[0]), WIDEST)
+        return f"{found[1]}{'-' * (width + PADDING)}{found[2]}"
 
     rule = re.sub(r"(:?)-+(:?)", dashes, rule)
     return "\n".join([head, rule, *rows])

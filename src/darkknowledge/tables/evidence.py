@@ -8,6 +8,7 @@ import pandas as pd
 
 from darkknowledge import conventions as others
 from darkknowledge.answers.common import ARM_NAMES
+from darkknowledge.answers.headlines import Headline
 from darkknowledge.answers.q7 import NAMES, Explanation
 from darkknowledge.answers.scorecard import Row
 from darkknowledge.claims import Claim
@@ -33,6 +34,38 @@ def claim_list(claims: dict[str, Claim]) -> pd.DataFrame:
             if c.measured
         ]
     )
+
+
+#: What the first-named is compared with, by question; Q3's and Q4's words say what they compare.
+AGAINST = {
+    "q1": "than the small net",
+    "q2": "than on true labels",
+    "q3": "than on true labels",
+    "q4": "than without the shift",
+    "q5": "than on true labels",
+    "q6": "than on true labels",
+}
+
+
+def headlines(found: list[Headline]) -> pd.DataFrame:
+    """The study in six answers: question, answer, verdict, effect with interval, n."""
+    rows = []
+    for one in found:
+        claim, verdict = one.claim, f"**{one.verdict}**"
+        if one.verdict.startswith(("better", "worse")):
+            word, _, rest = one.verdict.partition(",")
+            verdict = f"**{word}** {AGAINST[one.question]}" + (f",{rest}" if rest else "")
+        rows.append(
+            {
+                "": one.question.upper(),
+                "question": one.asks,
+                "found": breakable(one.found) or "—",
+                "verdict": verdict,
+                "difference in errors": measured(claim.effect) if claim else "—",
+                "n": k_of_n(claim.effect.n, claim.planned) if claim else "—",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def described(claim: Claim) -> str:

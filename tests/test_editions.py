@@ -1,0 +1,70 @@
+"""The published editions and the README's answers are those of the records in this repository."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from darkknowledge import editions
+from darkknowledge.paper import Paper
+from small_project import REPOSITORY
+
+PUBLISHED = REPOSITORY / "report" / "published"
+README = (REPOSITORY / "README.md").read_text()
+STALE = "The published editions are stale: call 'make publish'."
+
+
+@pytest.fixture(scope="module")
+def paper() -> Paper:
+    return Paper.load("paper", REPOSITORY / "results")
+
+
+@pytest.mark.parametrize("ending", ["pdf", "md", "html"])
+def test_every_edition_carries_the_fingerprint_of_the_records_that_are_here(paper, ending):
+    content = (PUBLISHED / f"{editions.NAME}.{ending}").read_bytes()
+    assert paper.fingerprint.encode() in content, STALE
+
+
+def test_the_readmes_answers_are_those_of_the_records_that_are_here(paper):
+    assert editions.with_answers(README, paper) == README, STALE
+
+
+def test_another_fingerprint_means_other_records(paper, tmp_path):
+    frames = {name: frame.copy() for name, frame in paper.frames.items()}
+    changed = Paper(paper.profile, paper.store)
+    changed.__dict__["frames"] = frames
+    assert changed.fingerprint == paper.fingerprint
+    record = frames["q1"].loc[0, "record"]
+    frames["q1"].at[0, "record"] = {**record, "checksum": "0" * 64}
+    changed = Paper(paper.profile, paper.store)
+    changed.__dict__["frames"] = frames
+    assert changed.fingerprint != paper.fingerprint
+
+
+def test_a_readme_without_a_marked_place_is_refused(paper):
+    with pytest.raises(RuntimeError, match="no place for the answers"):
+        editions.with_answers("# A README", paper)
+
+
+def test_the_html_edition_runs_no_script_and_asks_no_server():
+    page = (PUBLISHED / f"{editions.NAME}.html").read_text()
+    assert "<script" not in page and "javascript:" not in page
+    assert not re.search(r'<(img|link|iframe|source)[^>]*(src|href)="https?:', page)
+    assert "url(http" not in page
+
+
+@pytest.mark.parametrize("ending", ["md", "html"])
+def test_every_figure_of_an_edition_has_an_alternative_text(ending):
+    text = (PUBLISHED / f"{editions.NAME}.{ending}").read_text()
+    images = re.findall(r"<img\b[^>]*>", text)
+    assert len(images) >= 10
+    assert all(re.search(r'\balt="[^"]{20,}"', image) for image in images)
+
+
+def test_every_figure_of_the_markdown_edition_is_beside_it():
+    text = (PUBLISHED / f"{editions.NAME}.md").read_text()
+    for name in re.findall(r'<img src="([^"]*)"', text):
+        assert (PUBLISHED / name).is_file(), name
+    for name in re.findall(r"\]\((report/[^)#]*)\)", README):
+        assert (REPOSITORY / name).is_file(), name
