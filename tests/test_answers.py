@@ -1,5 +1,6 @@
 """Sentences follow the records: fabricated records here, so that every verdict can be forced."""
 
+import json
 import math
 import random
 import re
@@ -13,7 +14,7 @@ from darkknowledge import claims, grids, params, study
 from darkknowledge.answers import networks, q3, q4, q7
 from darkknowledge.answers.common import HARD, KD
 from darkknowledge.paper import Paper, without_references
-from darkknowledge.records import EXAMPLES, LABELS, Store
+from darkknowledge.records import EXAMPLES, LABELS, SOFT_LABELS, Store, atomic_write
 from darkknowledge.tables import evidence
 
 IMAGES = 1000
@@ -88,6 +89,9 @@ def paper_with(store: Store, errors, seeds=(0, 1, 2), questions=("q1", "q2")) ->
         store.keep(dataset, LABELS, TRUTH.encode())
     sheet = torch.zeros(1, 280, 280, dtype=torch.uint8)
     store.keep("mnist5k", EXAMPLES, encode_png(sheet).numpy().tobytes())
+    soft = {"run_id": "", "logits": [[float(i == j) for j in range(10)] for i in range(10)]}
+    exhibit = store.exhibit_path("quick", SOFT_LABELS)
+    atomic_write(exhibit, json.dumps(soft).encode())
     for question in questions:
         chosen = params.read("quick", question)
         for plan in grids.grid(question, chosen):
@@ -190,7 +194,19 @@ TABLES = [
     *("provenance", "conventions", "claims", "speed", "headlines"),
 ]
 FIGURES = [
-    *("kinds", "q1", "q2", "q2-curves", "q3", "q3-teacher", "q4", "q4-unseen", "q4-digits"),
+    *(
+        "kinds",
+        "samples",
+        "q1",
+        "q2",
+        "q2-curves",
+        "q2-soft-labels",
+        "q3",
+        "q3-teacher",
+        "q4",
+        "q4-unseen",
+        "q4-digits",
+    ),
     *("q5", "q5-classes", "q6", "q6-classes"),
     *("q7-labels", "q7-parts", "q7-fidelity", "q7-views", "q7-teachers"),
 ]

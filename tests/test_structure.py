@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "run": {"spec", "data", "models", "losses", "metrics", "training", "cost", "records"},
     "workers": {"spec", "run", "records"},
     "grids": {"spec", "params", "worlds"},
-    "study": {"params", "grids", "run", "records", "workers", "cost", "data"},
+    "study": {"params", "grids", "run", "records", "workers", "cost", "data", "training"},
     "statistics": set(),
     "wording": {"statistics"},
     "claims": {"statistics", "wording"},

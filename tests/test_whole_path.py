@@ -64,6 +64,16 @@ def test_the_tables_repeat_the_records_numbers(project):
         assert len(record["predictions"]) == record["test"]["n"] == 1000
 
 
+def test_the_soft_labels_shown_are_the_first_teachers_of_the_first_image_of_each_class(project):
+    results = project / "results"
+    body = json.loads((results / "quick" / "q2_soft_labels.json").read_text())
+    teacher = json.loads((results / "runs" / "mnist5k" / f"{body['run_id']}.json").read_text())
+    labels = (results / "runs" / "mnist5k" / "test_labels.txt").read_text()
+    said = [teacher["predictions"][labels.index(str(c))] for c in range(10)]
+    assert [str(row.index(max(row))) for row in body["logits"]] == said
+    assert teacher["spec"]["seed"] == 100
+
+
 def test_a_second_run_trains_nothing(project):
     before = record_times(project)
     done = call(project, "train", "quick")

@@ -29,7 +29,7 @@ from darkknowledge.figures import q7 as q7_figures
 from darkknowledge.figures import scorecard as scorecard_figures
 from darkknowledge.figures.common import style
 from darkknowledge.params import project_root
-from darkknowledge.records import LATENCY_TABLE, RecordError, Store
+from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, RecordError, Store
 from darkknowledge.tables import evidence, questions
 from darkknowledge.tables.common import markdown
 
@@ -170,7 +170,8 @@ class Paper:
             run for frame in self.frames.values() for run in frame.loc[frame["diverged"], "run_id"]
         }
         digest = hashlib.sha256(json.dumps([sorted(known), sorted(lost)]).encode())
-        for path in (self.store.exhibit_path(self.profile, LATENCY_TABLE), self.store.bench_path):
+        exhibits = [self.store.exhibit_path(self.profile, n) for n in (LATENCY_TABLE, SOFT_LABELS)]
+        for path in (*exhibits, self.store.bench_path):
             digest.update(path.read_bytes() if path.exists() else b"")
         return digest.hexdigest()[:16]
 
@@ -245,6 +246,9 @@ class Paper:
         style()
         if name == "kinds":
             return method.kinds_of_distillation()
+        if name == "samples":
+            names = {n for frame in self.studied.values() for n in frame["dataset"]}
+            return method.samples({n: self.store.examples_path(n) for n in sorted(names)})
         if name == "scorecard":
             return scorecard_figures.published_and_ours(self.scorecard)
         question = name.partition("-")[0]
@@ -255,6 +259,9 @@ class Paper:
             "q1": lambda: q1_figures.accuracy_against_cost(frame, self.latency),
             "q2": lambda: q2_figures.errors_by_arm(frame),
             "q2-curves": lambda: q2_figures.learning_curves(frame),
+            "q2-soft-labels": lambda: method.soft_labels(
+                self.store.exhibit_path(self.profile, SOFT_LABELS), self.examples
+            ),
             "q3": lambda: q3_figures.errors_by_temperature(frame),
             "q3-teacher": lambda: q3_figures.soft_labels_by_temperature(frame),
             "q4": lambda: q4_figures.confusion(frame),

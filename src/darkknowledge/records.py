@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 #: Q1's latencies, a file beside its table: measured apart from training, and no record.
 LATENCY_TABLE = "q1_latency.csv"
+#: Q2's exhibit beside its table: what a teacher says of the first test image of each class.
+SOFT_LABELS = "q2_soft_labels.json"
 #: Beside the records of a data set: the true classes of its test images, one digit each (paired
 #: tests need them and the report has no data set), and a contact sheet of some test images.
 LABELS = "test_labels.txt"

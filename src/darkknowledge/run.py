@@ -152,13 +152,13 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
             *all_logits[name], outputs(teacher, split) if teacher else None
         )
     store.keep(spec.data.name, LABELS, _digits(dataset.test.labels).encode())
+    examples = data.examples(dataset.test)
+    store.keep(spec.data.name, EXAMPLES, data.contact_sheet(dataset.test, examples))
     unseen = None
     if spec.data.unseen:
         unseen = metrics.bias_shifts(
             all_logits["validation"], all_logits["test"], list(spec.data.unseen)
         )
-        examples = data.examples(dataset.test)
-        store.keep(spec.data.name, EXAMPLES, data.contact_sheet(dataset.test, examples))
         shown = found[examples[list(spec.data.unseen)]]  # [classes, images, logits]
         unseen["examples"] = [[[round(v, 3) for v in z] for z in c] for c in shown.tolist()]
     images = len(dataset.train) * spec.recipe.epochs

@@ -6,13 +6,14 @@ Who trains it is :mod:`darkknowledge.workers`; what there is to train says
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from darkknowledge import params as p
 from darkknowledge.grids import SpecBuilder, grid, ordered
-from darkknowledge.records import LATENCY_TABLE, Store, atomic_write
+from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, atomic_write
 
 
 def table(question: str, params: p.Anything, store: Store) -> pd.DataFrame:
@@ -77,6 +78,27 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
     frame = pd.DataFrame(rows)
     atomic_write(Path(path), frame.to_csv(index=False).encode())
     return frame
+
+
+def describe_soft_labels(params: p.Q2, store: Store) -> Path:
+    """Store what the first teacher says of the first test image of each class: its logits, a row a
+    class, for the images that a data set's contact sheet begins its rows with. Kept as long as the
+    teacher is the same."""
+    path = store.exhibit_path(p.destination("q2", params), SOFT_LABELS)
+    teacher = SpecBuilder(params).teachers()[0]
+    if path.exists() and json.loads(path.read_text())["run_id"] == teacher.run_id:
+        return path
+    from darkknowledge import data, run, training
+
+    run.execute(teacher, store, params.data_root or None, need_weights=True)
+    test = data.load(teacher.data, params.data_root or None).test
+    first = test.take(data.examples(test, 1)[:, 0])
+    net = run.trained_network(teacher, tuple(first.images.shape[1:]), store)
+    logits = training.logits(net, first.images, "fp32")
+    rows = [[round(v, 4) for v in row] for row in logits.tolist()]
+    body = {"run_id": teacher.run_id, "dataset": teacher.data.name, "logits": rows}
+    atomic_write(path, (json.dumps(body) + "\n").encode())
+    return path
 
 
 def complete(question: str, params: p.Anything) -> pd.DataFrame:

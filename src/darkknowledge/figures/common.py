@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 
 from darkknowledge.statistics import Effect
@@ -70,6 +71,20 @@ def dot_with_interval(
         linestyle="none",
         label=label,
     )
+
+
+def probability_bars(axis: Axes, logits: np.ndarray, digit: int, temperature: float = 1.0) -> None:
+    """Softmax of ``logits`` [classes] at a temperature as bars, the class ``digit`` in another
+    colour; probabilities from 0 to 1, the first class on top."""
+    z = (logits - logits.max()) / temperature
+    p = np.exp(z) / np.exp(z).sum()
+    colours = [ORANGE if c == digit else BLUE for c in range(len(p))]
+    axis.barh(range(len(p)), p, color=colours, height=0.8)
+    axis.set_xlim(0, 1)
+    axis.set_ylim(len(p) - 0.4, -0.6)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.grid(visible=False)
 
 
 def half_widths(effect: Effect) -> list[list[float]] | None:

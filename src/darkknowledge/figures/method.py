@@ -1,12 +1,19 @@
-"""The diagram of who teaches whom."""
+"""The method in pictures: who teaches whom, the images, what soft labels look like."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from darkknowledge.figures.common import BLACK, BLUE, ORANGE
+from darkknowledge.figures.common import BLACK, BLUE, ORANGE, probability_bars
+
+#: Temperatures at which soft labels are shown.
+SHOWN = (1.0, 4.0, 20.0)
 
 
 def kinds_of_distillation() -> Figure:
@@ -46,4 +53,47 @@ def kinds_of_distillation() -> Figure:
         )
         axis.text(0.5, 0.54, "soft labels", ha="center", va="bottom", fontsize=7.5)
         axis.text(0.5, 0.42, "T", ha="center", va="top", fontsize=7.5, style="italic")
+    return figure
+
+
+def samples(sheets: dict[str, Path]) -> Figure | None:
+    """The contact sheets of the data sets, by name: the first test images of each class, a row a
+    class."""
+    present = {name: path for name, path in sheets.items() if path.exists()}
+    if not present:
+        return None
+    figure, axes = plt.subplots(1, len(present), squeeze=False, figsize=(3.4 * len(present), 3.4))
+    for axis, (name, path) in zip(axes[0], present.items(), strict=True):
+        axis.imshow(plt.imread(path), cmap="gray_r")
+        axis.set_title(name, loc="left")
+        axis.set_axis_off()
+    return figure
+
+
+def soft_labels(exhibit: Path, sheet: Path) -> Figure | None:
+    """The first test image of each class, its true label, and a teacher's soft labels of it at
+    several temperatures; ``exhibit`` holds the teacher's logits, ``sheet`` the images."""
+    if not exhibit.exists() or not sheet.exists():
+        return None
+    logits = np.array(json.loads(exhibit.read_text())["logits"])  # [classes, classes]
+    pixels = plt.imread(sheet)
+    count = len(logits)
+    side = pixels.shape[0] // count
+    rows = 2 + len(SHOWN)
+    figure, axes = plt.subplots(
+        rows, count, figsize=(7.0, 4.6), height_ratios=(1, *[1.2] * (rows - 1))
+    )
+    names = ["true label", *(f"T = {t:g}" for t in SHOWN)]
+    for c in range(count):
+        axes[0, c].imshow(pixels[c * side : (c + 1) * side, :side], cmap="gray_r")
+        axes[0, c].set_axis_off()
+        sure = np.where(np.arange(count) == c, 0.0, -np.inf)
+        for axis, z, t in zip(
+            axes[1:, c], (sure, *[logits[c]] * len(SHOWN)), (1.0, *SHOWN), strict=True
+        ):
+            probability_bars(axis, z, c, t)
+            axis.set_yticks(range(count) if c == 0 else [])
+            axis.tick_params(axis="y", labelsize=5, length=0)
+    for axis, name in zip(axes[1:, 0], names, strict=True):
+        axis.set_ylabel(name, fontsize=8)
     return figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from darkknowledge.answers.q4 import by_digit, single_digits
-from darkknowledge.figures.common import BLUE, ORANGE, half_widths
+from darkknowledge.figures.common import BLUE, ORANGE, half_widths, probability_bars
 
 
 def _records(frame: pd.DataFrame) -> tuple[int, list[dict]]:
@@ -77,17 +77,11 @@ def unseen_images(frame: pd.DataFrame, sheet: Path) -> Figure | None:
         axes[0, i].imshow(tile, cmap="gray_r")
         axes[0, i].set_axis_off()
         for axis, z in ((axes[1, i], logits[i]), (axes[2, i], shifted[i])):
-            p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
-            colours = [ORANGE if c == digit else BLUE for c in range(len(p))]
-            axis.barh(range(len(p)), p, color=colours, height=0.8)
-            axis.set_xlim(0, 1)
-            axis.set_ylim(len(p) - 0.4, -0.6)
-            axis.set_xticks([])
-            axis.grid(visible=False)
-            axis.set_yticks(range(len(p)) if i == 0 else [])
+            probability_bars(axis, z, digit)
+            axis.set_yticks(range(len(z)) if i == 0 else [])
             axis.tick_params(axis="y", labelsize=6, length=0)
-            right = p.argmax() == digit
-            axis.set_xlabel(f"{p.argmax()}{' ✓' if right else ''}", fontsize=8, labelpad=1)
+            right = z.argmax() == digit
+            axis.set_xlabel(f"{z.argmax()}{' ✓' if right else ''}", fontsize=8, labelpad=1)
     axes[1, 0].set_ylabel("as trained", fontsize=8)
     axes[2, 0].set_ylabel("shifted", fontsize=8)
     return figure
