@@ -21,6 +21,14 @@ from darkknowledge.rendering import DOCUMENT
 NAME = "dark-knowledge"
 #: The README's part that is made from the records stands between these lines.
 BEGIN, END = "<!-- answers: made by `make publish` -->", "<!-- end of answers -->"
+#: What pandoc's page lacks: a main landmark after the table of contents, and the keyboard's way into
+#: boxes that scroll.
+ACCESSIBLE = {
+    "</nav>": "</nav>\n<main>",
+    "</body>": "</main>\n</body>",
+    "<table>": '<table tabindex="0">',
+    '<math display="block"': '<math tabindex="0" display="block"',
+}
 
 
 def folder() -> Path:
@@ -65,6 +73,10 @@ def script_free(markdown: Path) -> Path:
     done = subprocess.run(command, cwd=markdown.parent, input=body, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"pandoc could not make the HTML edition: {done.stderr.strip()}")
+    page = target.read_text()
+    for before, after in ACCESSIBLE.items():
+        page = page.replace(before, after)
+    atomic_write(target, page.encode())
     return target
 
 

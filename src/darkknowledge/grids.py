@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from darkknowledge import params as p
 from darkknowledge.spec import (
@@ -81,7 +82,7 @@ class SpecBuilder:
         *,
         omit: tuple[int, ...] = (),
         keep: tuple[int, ...] = (),
-        **changes: object,
+        **changes: Any,
     ) -> RunSpec:
         """The RunSpec of a net trained by a named recipe (with single settings changed) on all
         classes, or on a transfer set without ``omit`` or with none but ``keep``.
@@ -102,8 +103,9 @@ class SpecBuilder:
         )
 
     def teachers(self) -> list[RunSpec]:
-        """The cumbersome nets, one a teacher seed."""
+        """The cumbersome nets, one a teacher seed; worlds have none."""
         q = self.params
+        assert isinstance(q, p.Question)
         return [self.spec(q.teacher_hidden, q.teacher_recipe, seed) for seed in q.teacher_seeds]
 
     def teacher_of(self, seed: int) -> RunSpec:
@@ -150,6 +152,10 @@ def q2(params: p.Q2) -> list[Planned]:
     kd_recipe = params.student_recipe_kd
     teach = build.teacher_of
     add("student", "kd", "hinton", params.seeds, kd_recipe, LossSpec.mix("kd", t, alpha), teach)
+
+    def untrained(seed: int) -> RunSpec:
+        return _untrained(teach(seed))
+
     for extra in params.extra_alphas:
         arm = "soft_only" if extra == 1 else f"kd_alpha_{extra:g}"
         add("student", arm, "hinton", params.seeds, kd_recipe, LossSpec.mix("kd", t, extra), teach)
@@ -158,7 +164,7 @@ def q2(params: p.Q2) -> list[Planned]:
         loss = LossSpec.mix(mode, 1 if mode == "label_smoothing" else t, alpha)
         source = teach if mode in TEACHER_MODES else None
         if mode == "untrained_teacher":
-            source = lambda s: _untrained(teach(s))  # noqa: E731
+            source = untrained
         add("control", mode, "hinton", params.control_seeds, kd_recipe, loss, source)
     if "label_smoothing" in params.controls and params.smoothing != alpha:
         loss = LossSpec.mix("label_smoothing", 1, params.smoothing)
@@ -204,7 +210,7 @@ def q4(params: p.Q4) -> list[Planned]:
     grid = [Planned("q4", "teacher", "teacher", "hinton", t) for t in build.teachers()]
     main = (params.temperature, params.alpha)
     whole: dict[str, tuple[int, ...]] = {}
-    sets = [{"omit": (digit,)} for digit in params.omit_in_turn]
+    sets: list[dict[str, tuple[int, ...]]] = [{"omit": (digit,)} for digit in params.omit_in_turn]
     if params.keep_only:
         sets.append({"keep": params.keep_only})
 
@@ -255,7 +261,7 @@ class Series:
         seeds: Iterable[int],
         loss: LossSpec = TRUE_LABELS,
         teachers: list[RunSpec] | None = None,
-        **changes: object,
+        **changes: Any,
     ) -> list[Planned]:
         """One run a seed; student s learns from the teacher s modulo their number."""
         build, recipe = SpecBuilder(self.world), self.world.recipe

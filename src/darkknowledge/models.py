@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -94,7 +95,8 @@ def vgg13(classes: int) -> nn.Module:
     for module in features.modules():
         if isinstance(module, nn.Conv2d):  # as torchvision's own VGG does
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
 
 
@@ -121,7 +123,7 @@ def plain_cnn(classes: int, channels: tuple[int, ...] = (32, 64, 128)) -> nn.Mod
     return nn.Sequential(*layers, nn.Linear(128, classes))
 
 
-_CONVNETS = {
+_CONVNETS: dict[str, Callable[..., nn.Module]] = {
     "plain_cnn": plain_cnn,
     **{f"resnet{depth}": partial(cifar_resnet, depth) for depth in (8, 20, 32, 56)},
     "resnet18": partial(wide_resnet_of, resnet.resnet18),

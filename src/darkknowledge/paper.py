@@ -207,7 +207,7 @@ class Paper:
             "speed": (lambda: evidence.speed(self.bench), "lllrrrr"),
             "claims": (lambda: evidence.claim_runs(self.claims), "lll"),
             "scorecard": (lambda: evidence.scorecard(self.scorecard), "llllll"),
-            "headlines": (lambda: evidence.headlines(self.headlines), "llllrr"),
+            "headlines": (lambda: evidence.headlines(self.headlines), "lllrr"),
         }
         if name in general:
             make, align = general[name]
@@ -220,7 +220,7 @@ class Paper:
         if what == "claims":
             listed = evidence.claim_list(self.claims[question])
             return markdown(listed, "lrrrrl") if len(listed) else NOTHING
-        if what == "explanations":
+        if what == "explanations" and self.discussion:
             return markdown(evidence.explanations(self.discussion.explanations), "llrl")
         frame, labels = self.frames[question], self.labels_by_dataset
         tables: dict[str, Callable[[], pd.DataFrame]] = {
@@ -272,7 +272,7 @@ class Paper:
             "q6": lambda: network_figures.gains(frame, self.labels_by_dataset),
             "q6-classes": lambda: network_figures.class_gains(frame, self.labels_by_dataset),
             **{
-                f"q7-{name}": lambda name=name: q7_figures.errors_by_arm(frame, name)
+                f"q7-{name}": functools.partial(q7_figures.errors_by_arm, frame, name)
                 for name in q7.EXPERIMENTS
             },
             "q7-fidelity": lambda: q7_figures.fidelity(self.studied, self.labels),

@@ -120,8 +120,8 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
     soft_targets = None
     if teacher:
         sample = dataset.train.take(torch.arange(min(SAMPLE, len(dataset.train))))
-        pair = (logits(net, sample.images, spec.precision) for net in (teacher, model))
-        soft_targets = metrics.soft_targets(*pair, sample.labels, spec.loss.temperature)
+        said, begun = (logits(net, sample.images, spec.precision) for net in (teacher, model))
+        soft_targets = metrics.soft_targets(said, begun, sample.labels, spec.loss.temperature)
     training_began = time.perf_counter()
     history = fit(
         model,

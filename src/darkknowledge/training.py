@@ -133,8 +133,9 @@ def fit(
     parts_of = LOSSES[loss.mode]
     if teacher is not None:
         teacher.eval().requires_grad_(False)
-    fixed = recipe.augmentation == "none" and teacher is not None
-    cached = logits(teacher, train.images, precision) if fixed else None
+    cached = None
+    if teacher is not None and recipe.augmentation == "none":
+        cached = logits(teacher, train.images, precision)
     history: list[Epoch] = []
     if recipe.epochs == 0:
         return history

@@ -18,7 +18,7 @@ def _temperature(frame: pd.DataFrame, claims: dict[str, Claim]) -> list[str]:
     found = [f"{verdict} with {w} units" for w, verdict in wide.items() if verdict]
     text = [f"That all high temperatures are alike {joined(found)}."] if found else []
     narrow = q3.narrow(frame)
-    if f"q3.w{narrow}" in done and (verdict := q3.band_holds(narrow, claims)):
+    if narrow and f"q3.w{narrow}" in done and (verdict := q3.band_holds(narrow, claims)):
         low, high = q3.BAND
         text.append(f"That T of {low:g} to {high:g} is best {verdict} with {narrow} units.")
     return text

@@ -96,8 +96,10 @@ def make_claims(frame: pd.DataFrame, labels: str) -> dict[str, Claim]:
             claims.append(
                 between(
                     f"q3.w{width}_t{t:g}_vs_t{against:g}",
-                    *(at(frame, width, x) for x in (t, against)),
-                    *(Arm(f"{width} units, T = {x:g}") for x in (t, against)),
+                    at(frame, width, t),
+                    at(frame, width, against),
+                    Arm(f"{width} units, T = {t:g}"),
+                    Arm(f"{width} units, T = {against:g}"),
                     labels,
                 )
             )
@@ -113,19 +115,19 @@ def make_claims(frame: pd.DataFrame, labels: str) -> dict[str, Claim]:
                     labels,
                 )
             )
-    if (width := narrow(frame)) is not None:
-        groups = bands(frame, width)
+    if (least := narrow(frame)) is not None:
+        groups = bands(frame, least)
         rows = runs_of(frame, KD)
-        rows = rows[rows["pair"] == str(width)]
+        rows = rows[rows["pair"] == str(least)]
         mean = {k: averaged(rows[rows["temperature"].isin(ts)]) for k, ts in groups.items()}
         for side in ("lower", "higher"):
             if groups["inside"] and groups[side]:
                 claims.append(
                     between(
-                        f"q3.w{width}_band_vs_{side}",
+                        f"q3.w{least}_band_vs_{side}",
                         mean["inside"],
                         mean[side],
-                        Arm(f"{width} units, T = {values(groups['inside'])}"),
+                        Arm(f"{least} units, T = {values(groups['inside'])}"),
                         Arm(f"T = {values(groups[side])}"),
                         labels,
                     )

@@ -332,11 +332,13 @@ def _gap(frame: pd.DataFrame, theirs: dict[str, float]) -> str:
     for transfer in kept_sets(frame):
         rows = transfer.rows(frame).dropna(subset=["errors_validation"])
         if transfer.kept == "7 8" and len(rows):
-            ours = rows_mean(rows, "errors_validation").mean / PUBLISHED_IMAGES
-            raw = rows_mean(rows, "errors_none").mean / PUBLISHED_IMAGES
+            shifted, raw = (
+                rows_mean(rows, f"errors_{shift}").mean / PUBLISHED_IMAGES
+                for shift in ("validation", "none")
+            )
             parts.append(
                 f"from sevens and eights only, ours are {_percent(raw)} and, after the shift, "
-                f"{_percent(ours)} against the published {number(theirs['kept'])} % and "
+                f"{_percent(shifted)} against the published {number(theirs['kept'])} % and "
                 f"{number(theirs['kept-shifted'])} %"
             )
     if not parts:

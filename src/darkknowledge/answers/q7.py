@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pandas as pd
 
@@ -249,7 +250,7 @@ def discuss(
     table = students(frames, labels)
     agreement, repeats = (fidelity(table, column) for column in ("agreement", "repeated"))
     write: dict[str, Callable[[], str]] = {
-        name: lambda name=name: _paragraph(frame, claims, name) for name in EXPERIMENTS
+        name: partial(_paragraph, frame, claims, name) for name in EXPERIMENTS
     }
     write["fidelity"] = lambda: _fidelity(agreement, repeats)
     write["labels"] = lambda: " ".join(

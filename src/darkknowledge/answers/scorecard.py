@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
@@ -152,9 +153,7 @@ def finders(
             ("kept", few, "errors_none", 100),
             ("kept-shifted", few, "errors_validation", 100),
         ):
-            found[f"hinton-{key}"] = lambda t=transfer, c=column, s=scale: _errors(
-                t.rows(frames["q4"]), c, s
-            )
+            found[f"hinton-{key}"] = partial(_errors, transfer.rows(frames["q4"]), column, scale)
     pairs = {
         pair.name: pair
         for q in ("q5", "q6")
@@ -164,18 +163,16 @@ def finders(
     for name in ("plain_cnn>resnet18", "mobilenetv2>resnet18"):
         if yuan := pairs.get(name):
             for key, arm in arms.items():
-                found[f"yuan-{name}-{key}"] = lambda p=yuan, a=arm: _accuracy(p.rows(a))
-    course = pairs.get("vgg13>resnet18")
-    for key in ("weak", "strong", "reversed") if course else ():
-        found[f"course-cifar-{key}"] = lambda k=key: _accuracy(course.rows(arms[k]))
+                found[f"yuan-{name}-{key}"] = partial(_accuracy, yuan.rows(arm))
+    if course := pairs.get("vgg13>resnet18"):
+        for key in ("weak", "strong", "reversed"):
+            found[f"course-cifar-{key}"] = partial(_accuracy, course.rows(arms[key]))
     for key, name in {"weak": "vgg13", "strong": "resnet18"}.items():
         if own := pairs.get(f"{name}>{name}"):
-            found[f"course-cifar-self-{key}"] = lambda p=own: Ours(
-                networks.gain(p, "kd"), p.rows("kd").dropna(subset=["test_errors"])
-            )
+            found[f"course-cifar-self-{key}"] = partial(_gain, own)
     for key, name in {"torchdistill-resnet20": "resnet20", "resnet18-ordinary": "resnet18"}.items():
         if own := pairs.get(f"{name}>{name}"):
-            found[key] = lambda p=own: _accuracy(p.rows("hard"))
+            found[key] = partial(_accuracy, own.rows("hard"))
     return found
 
 
@@ -186,6 +183,10 @@ def _errors(rows: pd.DataFrame, column: str = "test_errors", divisor: int = 1) -
 
 def _accuracy(rows: pd.DataFrame) -> Ours:
     return Ours(networks.accuracy(rows), rows.dropna(subset=["test_errors"]))
+
+
+def _gain(pair: networks.Pair) -> Ours:
+    return Ours(networks.gain(pair, "kd"), pair.rows("kd").dropna(subset=["test_errors"]))
 
 
 def _parameters(frame: pd.DataFrame, arm: Arm) -> Ours:
@@ -204,7 +205,7 @@ def _band(frame: pd.DataFrame, answer: Answer) -> Ours:
     measured = {key: c for key, c in answer.claims.items() if c.measured}
     width = q3.narrow(frame)
     verdict = q3.band_holds(width, measured) if width else ""
-    return _said(frame, {width: verdict} if verdict else {})
+    return _said(frame, {width: verdict} if width and verdict else {})
 
 
 def _said(frame: pd.DataFrame, verdicts: dict[int, str]) -> Ours:

@@ -23,8 +23,8 @@ RATES = {
 def rate(effect: Effect, unit: str) -> Effect:
     """An effect as an error rate in percent."""
     factor, offset = RATES[unit]
-    ends = sorted(factor * x + offset for x in (effect.low, effect.high))
-    return Effect(effect.n, factor * effect.mean + offset, *ends, math.nan)
+    low, high = sorted(factor * x + offset for x in (effect.low, effect.high))
+    return Effect(effect.n, factor * effect.mean + offset, low, high, math.nan)
 
 
 def published_and_ours(rows: list[Row]) -> Figure | None:

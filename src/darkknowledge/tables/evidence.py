@@ -57,8 +57,7 @@ def headlines(found: list[Headline]) -> pd.DataFrame:
             verdict = f"**{word}** {AGAINST[one.question]}" + (f",{rest}" if rest else "")
         rows.append(
             {
-                "": one.question.upper(),
-                "question": one.asks,
+                "question": f"{one.question.upper()}. {one.asks}",
                 "found": breakable(one.found) or "—",
                 "verdict": verdict,
                 "difference in errors": measured(claim.effect) if claim else "—",
@@ -159,7 +158,7 @@ def provenance(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
         "torchvision": values(lambda r: r["provenance"]["versions"]["torchvision"].split("+")[0]),
         "training time, all runs": seconds(total),
     }
-    return pd.DataFrame({"": facts.keys(), "this report": facts.values()})
+    return pd.DataFrame({"what": facts.keys(), "this report": facts.values()})
 
 
 def _range(values: list[int]) -> str:
@@ -211,7 +210,7 @@ def scorecard(rows: list[Row]) -> pd.DataFrame:
                 "published": f"{row.what} [@{row.source}]",
                 "theirs": _theirs(row),
                 "ours": _ours(row),
-                "": f"**{row.reached}**",
+                "verdict": f"**{row.reached}**",
                 "their recipe": row.recipe_difference,
                 "our training": _cost(row),
             }
@@ -273,9 +272,9 @@ def conventions() -> pd.DataFrame:
                 "source": c.source,
                 "their loss": f"${c.formula}$",
                 "an example": c.settings,
-                "$w_\\text{hard}$": f"{c.ours.w_hard:g}",
-                "$w_\\text{soft}$": f"{c.ours.w_soft:g}",
-                "$T$": f"{c.ours.temperature:g}",
+                "*w*~hard~": f"{c.ours.w_hard:g}",
+                "*w*~soft~": f"{c.ours.w_soft:g}",
+                "*T*": f"{c.ours.temperature:g}",
             }
             for c in others.examples()
         ]
