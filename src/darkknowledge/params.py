@@ -20,6 +20,8 @@ from darkknowledge.worlds import World
 
 #: Parameters that say where things lie; they are no part of what is studied.
 PLACES = ("profile", "data_root", "results_dir")
+#: The largest file of parameters, and the most aliases that one may have.
+MAX_BYTES, MAX_ALIASES = 100_000, 30
 
 
 def project_root() -> Path:
@@ -32,14 +34,34 @@ def project_root() -> Path:
     raise SpecError("No params/recipes.yaml here or above: call this inside the project's folder.")
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe, and with so few aliases that no small file can stand for a gigantic value."""
+
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.aliases += self.check_event(yaml.AliasEvent)
+        if self.aliases > MAX_ALIASES:
+            raise SpecError(f"More than {MAX_ALIASES} aliases stand in one file of parameters.")
+        return super().compose_node(parent, index)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's mapping, read safely. Raises SpecError with the place of the error."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_BYTES:
+            raise SpecError(f"{path} is larger than {MAX_BYTES} bytes: it holds no parameters.")
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise SpecError(f"There is no file {path}.") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise SpecError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise SpecError(f"{path} is nested too deeply to hold parameters.") from None
+    # A value such as 0x_ or !!bool x ends in any of the last three.
+    except (yaml.YAMLError, OSError, ValueError, LookupError, AttributeError) as error:
+        if isinstance(error, SpecError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise SpecError(f"{path} is not readable YAML: {reason}") from error
     if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
         raise SpecError(f"{path} must hold a mapping of names to values.")
     return content
@@ -93,10 +115,7 @@ class Anything:
         for name in ("profile", *(f.name for f in fields(self) if "_recipe" in f.name)):
             if not getattr(self, name):
                 raise SpecError(f"{name} is empty, but must be a name.")
-        if not all(c.isalnum() or c in "-_." for c in self.profile) or self.profile[0] == ".":
-            raise SpecError(
-                f"profile is {self.profile!r}, but must be made of letters, digits, '-' and '_'."
-            )
+        s.plain("profile", self.profile)
 
     def settings(self) -> dict[str, Any]:
         """What is studied: all parameters but the places."""
@@ -281,9 +300,11 @@ class Networks(Anything):
             if self.temperatures:
                 settings["temperatures"] = self.temperatures
             if self.seeds:
-                kept = [x for x in settings.get("control_seeds", ()) if x in self.seeds]
-                settings |= {"seeds": self.seeds, "control_seeds": kept}
+                settings["seeds"] = self.seeds
             try:
+                if self.seeds:
+                    own = s.integers("control_seeds", settings.get("control_seeds"))
+                    settings["control_seeds"] = [x for x in own if x in self.seeds]
                 found.append(World(**settings))
             except (SpecError, TypeError) as error:
                 raise SpecError(f"The world {name!r}: {error}") from None
@@ -310,7 +331,9 @@ class Q5(Networks):
         for pair in self.pairs:
             weak, strong = nets_of(pair)
             if weak == strong:
-                raise SpecError(f"The pair {pair!r} is one net twice: that is Q6's question.")
+                raise SpecError(
+                    f"The pair {s.shown(pair)} is one net twice: that is Q6's question."
+                )
         if len(self.element_mean_alphas) != len(self.pairs):
             raise SpecError("element_mean_alphas must have one number for each pair (0 for none).")
         _weights("element_mean_alphas", self.element_mean_alphas)
@@ -333,7 +356,9 @@ def nets_of(pair: str) -> tuple[str, str]:
     """The two nets of ``weak>strong``. Raises SpecError."""
     weak, sign, strong = pair.partition(">")
     if not sign:
-        raise SpecError(f"The pair {pair!r} must be written weak>strong, as resnet8>resnet20.")
+        raise SpecError(
+            f"The pair {s.shown(pair)} must be written weak>strong, as resnet8>resnet20."
+        )
     for net in (weak, strong):
         s.ModelSpec.named(net)
     return weak, strong
@@ -408,14 +433,14 @@ def make(question: str, values: dict[str, Any]) -> Anything:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
-            raise SpecError(f"{question} has no parameter {name!r}: {hint}")
+            raise SpecError(f"{question} has no parameter {s.shown(name)}: {hint}")
     return kind(**values)
 
 
 def read(profile: str, question: str) -> Anything:
     """The parameters of a question in a profile, from its YAML file. Raises SpecError."""
-    path = project_root() / "params" / profile / f"{question}.yaml"
     s.choose("question", question, QUESTIONS)
+    path = _folder(profile) / f"{question}.yaml"
     questions_of(profile)
     try:
         return make(question, read_yaml(path))
@@ -424,9 +449,14 @@ def read(profile: str, question: str) -> Anything:
         raise SpecError(f"{place}{error}") from None
 
 
+def _folder(profile: str) -> Path:
+    """The folder of a profile's files. Raises SpecError for a name that would lead elsewhere."""
+    return project_root() / "params" / s.plain("profile", profile)
+
+
 def questions_of(profile: str) -> list[str]:
     """The questions that a profile has a file for, in order. Raises SpecError if there is none."""
-    folder = project_root() / "params" / profile
+    folder = _folder(profile)
     found = [q for q in QUESTIONS if (folder / f"{q}.yaml").is_file()]
     if not found:
         profiles = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
@@ -455,7 +485,7 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Anything:
 def destination(question: str, params: Anything) -> str:
     """The profile that a question's table belongs to: the named one, or ``custom`` if that is a
     shipped profile and the parameters differ from its file."""
-    path = project_root() / "params" / params.profile / f"{question}.yaml"
+    path = _folder(params.profile) / f"{question}.yaml"
     if not path.is_file():
         return params.profile
     same = read(params.profile, question).settings() == params.settings()
@@ -471,17 +501,17 @@ def _check_types(params: Anything) -> None:
             if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
                 hint = " (with papermill: -y '{seeds: [1, 2]}', not -p)"
                 raise SpecError(
-                    f"{field.name} is {value!r}, but must be a list"
+                    f"{field.name} is {s.shown(value)}, but must be a list"
                     f"{hint if isinstance(value, str) else ''}."
                 )
             if "float" in str(field.type):
                 value = tuple(s.number(f"{field.name}[{i}]", v) for i, v in enumerate(value))
             elif "str" in str(field.type) and not all(isinstance(v, str) for v in value):
-                raise SpecError(f"{field.name} is {value!r}, but must be a list of names.")
+                raise SpecError(f"{field.name} is {s.shown(value)}, but must be a list of names.")
             object.__setattr__(params, field.name, tuple(value))
         elif isinstance(default, float):
             object.__setattr__(params, field.name, s.number(field.name, value))
         elif isinstance(default, int):
             s.integer(field.name, value)
         elif not isinstance(value, str):
-            raise SpecError(f"{field.name} is {value!r}, but must be a text.")
+            raise SpecError(f"{field.name} is {s.shown(value)}, but must be a text.")

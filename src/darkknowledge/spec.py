@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import reprlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -55,10 +57,26 @@ OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 PRECISIONS = ("bf16", "fp32")
 DEVICES = ("cpu", "cuda")
+#: No whole number of a spec reaches it.
+BOUND = 2**63
 
 
 class SpecError(ValueError):
     """A setting that no run can have; the message is one sentence that says what to do."""
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 2, 80, 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if abs(x) < BOUND else "a number of too many digits"
+
+
+def shown(value: Any) -> str:
+    """``repr`` for a message: of bounded length, whatever a file holds."""
+    return _Short().repr(value)
 
 
 def choose(name: str, value: Any, allowed: Iterable[str]) -> str:
@@ -67,9 +85,19 @@ def choose(name: str, value: Any, allowed: Iterable[str]) -> str:
 
     allowed = tuple(allowed)
     if value not in allowed:
-        close = difflib.get_close_matches(str(value), allowed, n=1)
+        close = difflib.get_close_matches(value, allowed, n=1) if isinstance(value, str) else ()
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise SpecError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}.{hint}")
+        raise SpecError(f"{name} is {shown(value)}, but must be one of {', '.join(allowed)}.{hint}")
+    return value
+
+
+def plain(name: str, value: Any) -> str:
+    """Return ``value`` if it is a name that cannot lead out of a folder; raise SpecError if not."""
+    fine = isinstance(value, str) and all(c.isalnum() or c in "-_." for c in value)
+    if not fine or not value or value[0] == ".":
+        raise SpecError(
+            f"{name} is {shown(value)}, but must be made of letters, digits, '-' and '_'."
+        )
     return value
 
 
@@ -77,21 +105,21 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     """Return ``value`` as a float within [low, high]; raise SpecError if it is not one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         hint = " (in YAML write 1.0e-3, not 1e-3)" if isinstance(value, str) else ""
-        raise SpecError(f"{name} is {value!r}, but must be a number{hint}.")
+        raise SpecError(f"{name} is {shown(value)}, but must be a number{hint}.")
     if abs(value) < 1e300 and low <= value <= high:  # False for NaN
         return float(value)
     bounds = f" and at least {low:g}" if math.isfinite(low) else ""
     bounds = f" and between {low:g} and {high:g}" if math.isfinite(high) else bounds
-    shown = repr(value) if len(repr(value)) < 40 else "out of range"
-    raise SpecError(f"{name} is {shown}, but must be finite{bounds}.")
+    raise SpecError(f"{name} is {shown(value)}, but must be finite{bounds}.")
 
 
 def integer(name: str, value: Any, low: int = 0) -> int:
     """Return ``value`` as an int of at least ``low``; raise SpecError if it is not one."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise SpecError(f"{name} is {value!r}, but must be a whole number.")
-    if value < low:
-        raise SpecError(f"{name} is {value}, but must be at least {low}.")
+        raise SpecError(f"{name} is {shown(value)}, but must be a whole number.")
+    if not low <= value < BOUND:
+        bound = f"at least {low}" if value < low else f"less than {BOUND}"
+        raise SpecError(f"{name} is {shown(value)}, but must be {bound}.")
     return value
 
 
@@ -99,7 +127,7 @@ def positive(name: str, value: Any) -> float:
     """Return ``value`` as a float above zero; raise SpecError if it is not one."""
     result = number(name, value)
     if result <= 0:
-        raise SpecError(f"{name} is {value!r}, but must be greater than 0.")
+        raise SpecError(f"{name} is {shown(value)}, but must be greater than 0.")
     return result
 
 
@@ -107,15 +135,15 @@ def integers(name: str, value: Any, low: int = 0) -> tuple[int, ...]:
     """Return a list of whole numbers as a tuple; raise SpecError for anything else."""
     if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple)):
         hint = " (with papermill: -y '{seeds: [1, 2]}', not -p)" if isinstance(value, str) else ""
-        raise SpecError(f"{name} is {value!r}, but must be a list of whole numbers{hint}.")
+        raise SpecError(f"{name} is {shown(value)}, but must be a list of whole numbers{hint}.")
     return tuple(integer(f"{name}[{i}]", v, low) for i, v in enumerate(value))
 
 
 def distinct(name: str, values: tuple) -> tuple:
     """Return ``values``; raise SpecError if one stands there twice."""
-    repeated = sorted({v for v in values if values.count(v) > 1})
+    repeated = sorted(value for value, count in Counter(values).items() if count > 1)
     if repeated:
-        raise SpecError(f"{name} names {repeated[0]!r} twice; name each value once.")
+        raise SpecError(f"{name} names {shown(repeated[0])} twice; name each value once.")
     return values
 
 
@@ -208,8 +236,10 @@ class ModelSpec:
         """The net that :attr:`label` names. Raises SpecError."""
         name, *widths = label.split("-") if isinstance(label, str) else [label]
         choose("a network", name, MODELS)
-        if not all(w.isdecimal() for w in widths):
-            raise SpecError(f"{label!r} is no network: widths follow a name as in mlp-800-800.")
+        if not all(w.isdecimal() and len(w) < 10 for w in widths):
+            raise SpecError(
+                f"{shown(label)} is no network: widths follow a name as in mlp-800-800."
+            )
         return cls(name, tuple(map(int, widths)), **dropout)
 
 
@@ -333,8 +363,7 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the canonical spec."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _address(self.canonical())
 
     @property
     def label(self) -> str:
@@ -342,6 +371,26 @@ class RunSpec:
         loss = self.loss
         soft = f" T={loss.temperature:g} w_soft={loss.w_soft:g}" if loss.mode != "hard" else ""
         return f"{self.model.label} {loss.mode}{soft} seed {self.seed} [{self.run_id}]"
+
+
+def _address(canonical: dict[str, Any]) -> str:
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_id_of(full: dict[str, Any]) -> str:
+    """The ``run_id`` of the spec that :meth:`RunSpec.full` wrote out as ``full``.
+
+    Raises SpecError, TypeError, KeyError or AttributeError for what is no such spec.
+    """
+    canonical = {"recipe_version": full["recipe_version"]}
+    parts = {"data": DataSpec, "model": ModelSpec, "recipe": Recipe, "loss": LossSpec}
+    for field in fields(RunSpec):
+        value = full.get(field.name, field.default)
+        value = parts[field.name](**value) if field.name in parts else value
+        if value != field.default:
+            canonical[field.name] = _plain(value, compact=True)
+    return _address(canonical)
 
 
 def _plain(value: Any, compact: bool) -> Any:

@@ -38,7 +38,7 @@ class World:
         s.integer("poor_epochs", self.poor_epochs, 1)
         s.number("alpha", self.alpha, 0, 1)
         if not isinstance(self.recipe, str):
-            raise SpecError(f"recipe is {self.recipe!r}, but must be the name of a recipe.")
+            raise SpecError(f"recipe is {s.shown(self.recipe)}, but must be the name of a recipe.")
         for name in ("teacher_seeds", "seeds", "control_seeds"):
             values = s.distinct(name, s.integers(name, getattr(self, name)))
             object.__setattr__(self, name, values)
