@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 from filelock import Timeout
 
+from conftest import small_run
 from darkknowledge import records
-from darkknowledge.records import HEADLINE, RecordError, Store
+from darkknowledge.records import HEADLINE, DiskError, RecordError, Store
 
-ID = "0123456789abcdef"
+SPEC = small_run(seed=3)
+ID = SPEC.run_id
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def record() -> dict:
     test = dict(errors=7, accuracy=0.93, nll=0.25, ece=0.01, teacher_agreement=None)
     return {
         "run_id": ID,
-        "spec": {"seed": 3, "data": {"omit": [3, 7]}},
+        "spec": SPEC.full(),
         "history": {"epoch": [1, 2], "loss_hard": [0.5, 0.25]},
         "validation": {"errors": 4},
         "test": test,
@@ -78,15 +80,16 @@ def test_a_failure_while_writing_leaves_no_file_and_the_old_record_whole(
     def fail(*args):
         raise error
 
+    raised = DiskError if isinstance(error, OSError) else type(error)
     with monkeypatch.context() as patch:
         patch.setattr(os, step, fail)
-        with pytest.raises(type(error)):
+        with pytest.raises(raised):
             store.write("mnist", record)
         assert files(store) == []
     store.write("mnist", record)
     with monkeypatch.context() as patch:
         patch.setattr(os, step, fail)
-        with pytest.raises(type(error)):
+        with pytest.raises(raised):
             store.write("mnist", record | {"predictions": "9999"})
     assert files(store) == [f"{ID}.json"]
     assert store.read("mnist", ID)["predictions"] == "0123"

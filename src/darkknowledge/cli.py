@@ -19,7 +19,7 @@ from pathlib import Path
 from darkknowledge import __version__
 from darkknowledge import params as p
 from darkknowledge.records import RecordError, Store
-from darkknowledge.spec import DEVICES, SpecError, choose
+from darkknowledge.spec import DEVICES, SpecError, choose, plain
 
 FAILED, BAD_INPUT, LEFT, INTERRUPTED = 1, 2, 3, 130
 
@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     logging.getLogger("darkknowledge").setLevel(level)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if "profile" in arguments:  # it names folders, and must not lead out of them
+            plain("profile", arguments.profile)
         code = arguments.action(arguments)
         sys.stdout.flush()
         sys.exit(code)
@@ -46,6 +48,9 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(BAD_INPUT)
     except RuntimeError as error:  # missing data, a failing notebook or render
         print(f"darkknowledge: {error}", file=sys.stderr)
+        sys.exit(FAILED)
+    except OSError as error:  # a disk that is full or read-only where only a rendering was written
+        print(f"darkknowledge: {error.filename or 'A file'}: {error.strerror}.", file=sys.stderr)
         sys.exit(FAILED)
 
 
@@ -174,6 +179,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from darkknowledge import notebooks
 
     questions = [q for q in _chosen(arguments) if q in notebooks.NAMES]
+    _store(arguments).prepare()
     for question in questions:
         print(f"{question}: executing {notebooks.NAMES[question]}", file=sys.stderr)
         done = notebooks.execute(arguments.profile, question, _store(arguments))

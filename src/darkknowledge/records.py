@@ -19,10 +19,14 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from darkknowledge.spec import plain, run_id_of
+
 log = logging.getLogger(__name__)
 
 #: Raised by one when the layout of a record changes.
 FORMAT = 1
+#: Bytes that a results folder must have room for before anything is trained.
+PROBE = 100_000
 #: Q1's latencies, a file beside its table: measured apart from training, and no record.
 LATENCY_TABLE = "q1_latency.csv"
 #: Q2's exhibit beside its table: what a teacher says of the first test image of each class.
@@ -35,6 +39,10 @@ EXAMPLES = "test_examples.png"
 
 class RecordError(RuntimeError):
     """A record, table or results folder that cannot be used; the message says what to do."""
+
+
+class DiskError(RuntimeError):
+    """A file that could not be written, as on a full disk; what was stored before is whole."""
 
 
 def checksum(body: dict[str, Any]) -> str:
@@ -58,23 +66,28 @@ class Store:
 
     def record_path(self, dataset: str, run_id: str) -> Path:
         """Where the record of a run lies."""
-        return self.root / "runs" / dataset / f"{run_id}.json"
+        return self._beside_records(dataset, f"{run_id}.json")
 
     def diverged_path(self, dataset: str, run_id: str) -> Path:
         """Where it is noted that a run diverged."""
-        return self.root / "diverged" / dataset / f"{run_id}.json"
+        folder = self.root / "diverged" / plain("dataset", dataset)
+        return folder / plain("a record's name", f"{run_id}.json")
 
     def weights_path(self, run_id: str) -> Path:
         """Where the fp16 weights of a run lie."""
-        return self.root / "weights" / f"{run_id}.safetensors"
+        return self.root / "weights" / plain("a run", f"{run_id}.safetensors")
 
     def table_path(self, profile: str, question: str) -> Path:
         """Where the tidy table of a question lies."""
-        return self.root / profile / f"{question}.csv"
+        return self.exhibit_path(profile, f"{question}.csv")
 
     def exhibit_path(self, profile: str, name: str) -> Path:
         """Where a small file that the report shows, and that is no record, lies."""
-        return self.root / profile / name
+        return self.root / plain("profile", profile) / plain("a file's name", name)
+
+    def _beside_records(self, dataset: str, name: str) -> Path:
+        """A file of a data set's folder. Raises SpecError for names that would lead elsewhere."""
+        return self.root / "runs" / plain("dataset", dataset) / plain("a record's name", name)
 
     @property
     def bench_path(self) -> Path:
@@ -85,8 +98,8 @@ class Store:
         """Make sure that the folder can be written; raise RecordError before anything is trained."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            with tempfile.TemporaryFile(dir=self.root) as probe:
+                probe.write(bytes(PROBE))
         except OSError as error:
             raise RecordError(
                 f"The results folder {self.root} cannot be written ({error.strerror}): "
@@ -94,10 +107,17 @@ class Store:
             ) from error
 
     def lock(self, run_id: str) -> FileLock:
-        """The lock of a run; the system lifts it when its holder dies."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{run_id}.lock")
+        """The lock of a run; the system lifts it when its holder dies. Raises DiskError."""
+        path = self._lock_path(run_id)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise DiskError(_unwritable(path, error)) from error
+        return FileLock(path)
+
+    def _lock_path(self, run_id: str) -> Path:
+        return self.root / "locks" / plain("a run", f"{run_id}.lock")
 
     # -- records -------------------------------------------------------------------------------
 
@@ -115,11 +135,11 @@ class Store:
 
         A file that cannot be read, or fails its checksum, is named in a warning and not used.
         """
-        return _read_checked(self.record_path(dataset, run_id), run_id)
+        return _read_checked(self.record_path(dataset, run_id), run_id, _has_numbers)
 
     def diverged(self, dataset: str, run_id: str) -> dict[str, Any] | None:
         """The note that a run diverged, or None."""
-        return _read_checked(self.diverged_path(dataset, run_id), run_id)
+        return _read_checked(self.diverged_path(dataset, run_id), run_id, _has_reason)
 
     def state(self, dataset: str, run_id: str) -> str:
         """``stored``, ``diverged``, ``running`` (some process holds its lock), ``broken`` (there is a
@@ -128,13 +148,14 @@ class Store:
             return "stored"
         if self.diverged(dataset, run_id):
             return "diverged"
-        if (self.root / "locks" / f"{run_id}.lock").exists():
-            lock = self.lock(run_id)
+        if self._lock_path(run_id).exists():
             try:
-                lock.acquire(timeout=0)
+                with FileLock(self._lock_path(run_id), timeout=0):
+                    pass
             except Timeout:
                 return "running"
-            lock.release()
+            except OSError:  # a read-only folder, where nothing can be running
+                pass
         return "broken" if self.record_path(dataset, run_id).exists() else "missing"
 
     def set_aside(self, dataset: str, run_id: str) -> None:
@@ -147,29 +168,47 @@ class Store:
     def weights_match(self, record: dict[str, Any]) -> bool:
         """Whether the weights of a record are here and are the very ones that it describes."""
         path = self.weights_path(record["run_id"])
-        return path.exists() and file_sha256(path) == record["weights_sha256"]
+        if not path.exists():
+            return False
+        fine = path.is_file() and file_sha256(path) == record["weights_sha256"]
+        if not fine:
+            log.warning("The weights %s are not used: their record speaks of others.", path)
+        return fine
 
     def keep(self, dataset: str, name: str, content: bytes) -> None:
-        """Store a file beside a data set's records (``LABELS``, ``EXAMPLES``) unless it is there."""
-        path = self.root / "runs" / dataset / name
-        if not path.exists():
-            atomic_write(path, content)
+        """Store a file beside a data set's records (``LABELS``, ``EXAMPLES``) unless it is there;
+        labels that are not these are named and replaced (a sheet's bytes depend on its encoder)."""
+        path = self._beside_records(dataset, name)
+        if path.exists() and name == LABELS and path.read_bytes() != content:
+            log.warning("%s did not hold the labels of its data set: it is replaced.", path)
+        elif path.exists():
+            return
+        atomic_write(path, content)
 
     def examples_path(self, dataset: str) -> Path:
         """Where the contact sheet of a data set lies: a row a class."""
-        return self.root / "runs" / dataset / EXAMPLES
+        return self._beside_records(dataset, EXAMPLES)
 
     def has_labels(self, dataset: str) -> bool:
         """Whether the true classes of a data set's test images are here."""
-        return (self.root / "runs" / dataset / LABELS).exists()
+        return self._beside_records(dataset, LABELS).exists()
 
     def labels(self, dataset: str) -> str:
         """The true classes of a data set's test images, one digit each. Raises RecordError."""
-        path = self.root / "runs" / dataset / LABELS
+        path = self._beside_records(dataset, LABELS)
         try:
-            return path.read_text().strip()
+            found = path.read_text().strip()
         except OSError as error:
             raise RecordError(f"{path} is missing: copy it along with the records.") from error
+        except ValueError:
+            found = ""
+        for other in sorted(path.parent.glob("*.json")):
+            record = self.read(dataset, other.stem)
+            if record and record.get("predictions"):
+                if not _fit(found, record):
+                    raise RecordError(f"{path} does not fit the records beside it: copy it again.")
+                break
+        return found
 
     # -- tables --------------------------------------------------------------------------------
 
@@ -187,10 +226,17 @@ class Store:
         path = self.table_path(profile, question)
         if not path.exists():
             return None
-        frame = pd.read_csv(path, dtype=TEXT_COLUMNS, keep_default_na=False, na_values=[""])
-        for column in TEXT_COLUMNS:
-            frame[column] = frame[column].fillna("")
-        return self.with_numbers(frame)
+        try:
+            frame = pd.read_csv(path, dtype=TEXT_COLUMNS, keep_default_na=False, na_values=[""])
+            for column in TEXT_COLUMNS:
+                frame[column] = frame[column].fillna("")
+            return self.with_numbers(frame)
+        except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
+            reason = " ".join(str(error).split())
+            raise RecordError(
+                f"{path} is no table of a question ({reason}): "
+                f"call 'darkknowledge train {profile} {question}', which writes it anew."
+            ) from error
 
     def with_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """``frame`` (with the columns ``dataset`` and ``run_id``) with the headline numbers and the
@@ -261,13 +307,24 @@ def numbers_of(record: dict[str, Any] | None, wanted: dict[str, Callable]) -> di
     return {name: float("nan") if v is None else v for name, v in values.items()}
 
 
+def _has_numbers(record: dict[str, Any]) -> bool:
+    numbers = numbers_of(record, HEADLINE | UNSEEN)
+    return all(isinstance(value, int | float) for value in numbers.values())
+
+
+def _has_reason(note: dict[str, Any]) -> bool:
+    return isinstance(note["reason"], str)
+
+
 def _write_checked(path: Path, content: dict[str, Any]) -> None:
     body = {**content, "format": FORMAT}
     body["checksum"] = checksum(body)
     atomic_write(path, (json.dumps(body, sort_keys=True) + "\n").encode())
 
 
-def _read_checked(path: Path, run_id: str) -> dict[str, Any] | None:
+def _read_checked(
+    path: Path, run_id: str, sound: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any] | None:
     """What :func:`_write_checked` wrote of a run; None, with a warning, if that is not whole."""
     try:
         body = json.loads(path.read_text())
@@ -275,18 +332,53 @@ def _read_checked(path: Path, run_id: str) -> dict[str, Any] | None:
             raise ValueError("its checksum does not match")
         if body["run_id"] != run_id or body["format"] != FORMAT:
             raise ValueError("it is the record of another run or another format")
+        if run_id_of(body["spec"]) != run_id:
+            raise ValueError("its settings are not those that its name stands for")
+        if not sound(body):
+            raise ValueError("what it should say stands there in another form")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("The record %s is not used: %s.", path, error)
+    except RecursionError:
+        log.warning("The record %s is not used: it is nested too deeply.", path)
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as e:
+        reason = f"it lacks {e}" if isinstance(e, KeyError) else " ".join(str(e).split())
+        log.warning("The record %s is not used: %s.", path, reason.rstrip(".")[:300])
         return None
     return body
 
 
+def _fit(labels: str, record: dict[str, Any]) -> bool:
+    """Whether a record's errors are those that its predictions make by these labels, and its test
+    images of each class as many."""
+    predictions, test = record["predictions"], record["test"]
+    wrong = sum(a != b for a, b in zip(predictions, labels, strict=False))
+    counts = [labels.count(str(c)) for c in range(len(test["confusion"]))]
+    images = [sum(row) for row in test["confusion"]]
+    return (len(labels), wrong, counts) == (len(predictions), test["errors"], images)
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return (
+        f"{path} cannot be written ({error.strerror}): make room or choose another folder; all that "
+        "was stored is whole, and the same command goes on."
+    )
+
+
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
+    """Write a file so that it is there whole or not at all, also after a power cut.
+
+    Raises DiskError.
+    """
+    try:
+        _atomic_write(path, content)
+    except OSError as error:
+        raise DiskError(_unwritable(path, error)) from error
+
+
+def _atomic_write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

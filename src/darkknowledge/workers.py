@@ -24,7 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from darkknowledge import run
-from darkknowledge.records import Store
+from darkknowledge.records import DiskError, Store
 from darkknowledge.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ def complete(
     ``jobs`` runs go side by side (0: as the device suggests). No run is started that would, by the
     throughput measured so far, outlast ``minutes``. A run that fails does not stop the others; its
     students are not started. On Ctrl-C or SIGTERM everything finished is kept and
-    KeyboardInterrupt goes on to the caller. Raises RecordError if the folder cannot be written.
+    KeyboardInterrupt goes on to the caller. Raises RecordError if the folder cannot be written,
+    DiskError if it cannot any more, RuntimeError if a worker process was killed.
     """
     store.prepare()
     deadline = time.monotonic() + 60 * minutes
@@ -170,8 +171,13 @@ def complete(
                         seconds = record["provenance"]["seconds"]
                         log.debug("%s: stored after %.0f s", spec.label, seconds)
                         outcome.trained.append(spec)
-                    except BrokenProcessPool:
+                    except DiskError:  # whatever else is trained could not be stored either
                         raise
+                    except BrokenProcessPool:
+                        raise RuntimeError(
+                            "A worker process was killed from outside (for lack of memory?). "
+                            "Finished runs are kept; the same command goes on."
+                        ) from None
                     except Exception as error:  # one run's failure must not cost the others
                         log.error("%s: %s", spec.label, error)
                         diverged = isinstance(error, run.NonFiniteLoss)
