@@ -214,9 +214,17 @@ def data_root(root: str | Path | None = None) -> tuple[Path, bool]:
 def _mnist(root: str | Path | None) -> tuple[Split, Split]:
     from torchvision.datasets import MNIST
 
+    class Raw(MNIST):
+        """MNIST from its raw files only; torchvision would load pickles of older versions first."""
+
+        raw_folder = property(lambda self: os.path.join(self.root, "MNIST", "raw"))
+
+        def _check_legacy_exist(self) -> bool:
+            return False
+
     folder, named = data_root(root)
     try:
-        parts = [MNIST(folder, train=train, download=not named) for train in (True, False)]
+        parts = [Raw(folder, train=train, download=not named) for train in (True, False)]
     except Exception as error:  # torchvision raises whatever its parsing runs into
         where = (
             f"from {folder}: it should hold MNIST/raw/train-images-idx3-ubyte and its siblings, whole"
@@ -350,9 +358,13 @@ def _read_cache(path: Path, source: str) -> tuple[Split, ...] | None:
             notes = file.metadata() or {}
             parts = {name: file.get_tensor(name) for name in file.keys()}
         splits = tuple(Split(parts[f"{p}_images"], parts[f"{p}_labels"]) for p in ("train", "test"))
-    except (FileNotFoundError, SafetensorError, KeyError, OSError):
+        whole = notes.get("pixels") == fingerprint(*splits) and notes.get("source") == source
+    except FileNotFoundError:
         return None
-    whole = notes.get("pixels") == fingerprint(*splits) and notes.get("source") == source
+    except (SafetensorError, KeyError, OSError, TypeError, ValueError, RuntimeError):
+        whole = False
+    if not whole:
+        log.warning("The decoded images %s are not used: they are not those of the tree.", path)
     return splits if whole else None
 
 

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from darkknowledge import data, metrics, models
 from darkknowledge.records import Store, atomic_write, file_sha256
-from darkknowledge.spec import DataSpec, ModelSpec, SpecError
+from darkknowledge.spec import DataSpec, ModelSpec
 from darkknowledge.training import logits
 
 LICENCE = "MIT"
@@ -117,8 +117,11 @@ def read_card(weights: Path) -> Card:
         raise WeightsError(
             f"{error.filename}: {error.strerror}; weights need their card."
         ) from None
-    except (ValueError, KeyError, TypeError, SpecError) as error:
-        raise WeightsError(f"{path} is no card of published weights ({error}).") from None
+    except RecursionError:
+        raise WeightsError(f"{path} is no card of published weights (nested too deeply).") from None
+    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(f"{path} is no card of published weights ({reason}).") from None
     if found != card.sha256:
         raise WeightsError(f"{weights} is not the file that its card describes: fetch both again.")
     if len(card.classes) != card.data.classes or len(card.shape) != 3:
@@ -129,9 +132,13 @@ def read_card(weights: Path) -> Card:
 def network(weights: Path) -> tuple[nn.Module, Card]:
     """The net of a weights file, in fp32 and eval mode, and its card. Raises WeightsError."""
     card = read_card(weights)
-    model = models.build(card.model, card.shape, card.data.classes, seed=0)
     try:
-        model.load_state_dict(load_safetensors(weights.read_bytes()))
+        content = load_safetensors(weights.read_bytes())
+        with torch.device("meta"):  # what the card claims costs nothing until the weights fit it
+            model = models.build(card.model, card.shape, card.data.classes, seed=0)
+        model.load_state_dict({name: value.to("meta") for name, value in content.items()})
+        model = models.build(card.model, card.shape, card.data.classes, seed=0)
+        model.load_state_dict(content)
     except Exception as error:  # safetensors and torch raise what they like
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"{weights} does not fit the net of its card: {reason}") from None
