@@ -21,7 +21,7 @@ _ := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" \
 	&& $(BIN)/python -c '' 2>/dev/null || rm -f $(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test bench publish lock clean distclean
+.PHONY: help setup report test torture bench publish lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ test: $(STAMP) ## check the style, then run all tests
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS)
+
+torture: $(STAMP) ## the long loops: kills, crowds, full disks, foreign files (some ten minutes)
+	TORTURE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/test_hard_knocks.py $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measure training speed against the usual way (nothing else should run meanwhile)
 	$(BIN)/darkknowledge bench

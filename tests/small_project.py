@@ -67,3 +67,12 @@ def command(folder: Path, *words: str, **environment: str) -> subprocess.Complet
 def record_times(folder: Path) -> dict[str, int]:
     """Modification times of all records, by name: a retrained run would show."""
     return {p.name: p.stat().st_mtime_ns for p in folder.glob("results/runs/*/*.json")}
+
+
+def timeless(record: dict) -> dict:
+    """A record without what depends on the clock, and without the checksum over it."""
+    clock = ("seconds", "training_seconds", "images_per_second", "finished", "commit")
+    rest = {k: v for k, v in record.items() if k not in ("checksum", "format")}
+    rest["provenance"] = {k: v for k, v in record["provenance"].items() if k not in clock}
+    rest["history"] = {k: v for k, v in record["history"].items() if k != "seconds"}
+    return rest

@@ -135,7 +135,8 @@ def test_a_run_that_diverged_is_named_in_the_answer_and_counted_as_missing(store
         for plan in grids.grid("q4", params.read("quick", "q4"))
         if plan.arm == "kd" and plan.spec.seed == 2 and plan.spec.data.omit == (7,)
     )
-    store.write_diverged("mnist5k", {"run_id": lost.run_id, "reason": "The loss is not finite."})
+    note = {"run_id": lost.run_id, "spec": lost.full(), "reason": "The loss is not finite."}
+    store.write_diverged("mnist5k", note)
     paper = Paper.load("quick", store.root)
     assert (
         "**Diverged.** 1 planned run has no record, because training diverged: "

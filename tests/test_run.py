@@ -19,6 +19,7 @@ from darkknowledge import data, metrics, run, training
 from darkknowledge.records import Store, file_sha256
 from darkknowledge.run import execute
 from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, data_spec
+from small_project import timeless
 
 pytestmark = pytest.mark.usefixtures("synthetic")
 
@@ -36,15 +37,6 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(run, "fit", spy)
     return names
-
-
-def timeless(record: dict) -> dict:
-    """A record without what depends on the clock, and without the checksum over it."""
-    clock = ("seconds", "training_seconds", "images_per_second", "finished", "commit")
-    rest = {k: v for k, v in record.items() if k not in ("checksum", "format")}
-    rest["provenance"] = {k: v for k, v in record["provenance"].items() if k not in clock}
-    rest["history"] = {k: v for k, v in record["history"].items() if k != "seconds"}
-    return rest
 
 
 def test_a_run_is_trained_once(store, trained):
