@@ -511,6 +511,17 @@ def test_whatever_is_done_to_a_file_of_the_results_the_next_sweep_ends_with_the_
     told(f"seed {SEED}: {DAMAGES} damaged files {dict(sorted(kinds.items()))}, all put right")
 
 
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_file_in_the_place_of_a_record_is_named_and_set_aside(calm_grid, caplog, name):
+    store, expected = calm_grid
+    spec = small_grid()[1]
+    path = store.record_path("mnist5k", spec.run_id)
+    path.write_bytes(FOREIGN[name])
+    assert store.state("mnist5k", spec.run_id) == "broken" and str(path) in caplog.text
+    assert timeless(execute(spec, store)) == expected[spec.run_id]
+    assert path.with_name(path.name + ".broken").read_bytes() == FOREIGN[name]
+
+
 def test_a_record_of_another_run_is_refused_even_with_a_checksum_of_its_own(calm_grid, caplog):
     """Copied under a wrong name, and its run_id and checksum made to fit."""
     store, _ = calm_grid
@@ -805,7 +816,7 @@ def dumped(value: object) -> str:
             for a, b in zip("abcdefgh", "bcdefghi", strict=True)
         ), "aliases"),
         ("seeds: 0x" + "f" * 9000, "too many digits"),
-        ("seeds: [" + ", ".join(map(str, range(9_000))) + ", 7]", "7 twice"),
+        ("seeds: [" + ", ".join(map(str, range(14_000))) + ", 7]", "7 twice"),
     ],
     ids=["long", "deep", "recursive", "billion laughs", "merged laughs", "digits", "many seeds"],
 )  # fmt: skip
@@ -813,10 +824,23 @@ def test_a_gigantic_params_file_is_refused_at_once(fuzzed, text, says):
     path = fuzzed / "params" / "gigantic"
     path.mkdir(exist_ok=True)
     (path / "q1.yaml").write_text(text)
-    began = time.monotonic()
+    began = time.process_time()
     with contextlib.chdir(fuzzed), pytest.raises(SpecError, match=says) as error:
         p.read("gigantic", "q1")
-    assert time.monotonic() - began < 10 and len(str(error.value)) < 1000
+    assert time.process_time() - began < 3 and len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("value", [None, 3, "0", {"a": 1}, [[0]]])
+def test_odd_seeds_of_a_world_are_refused_also_where_a_question_overrides_them(fuzzed, value):
+    path = fuzzed / "params" / "worlds.yaml"
+    whole = path.read_text()
+    worlds = yaml.safe_load(whole)
+    path.write_text(yaml.safe_dump({k: w | {"control_seeds": value} for k, w in worlds.items()}))
+    try:
+        with contextlib.chdir(fuzzed), pytest.raises(SpecError, match="control_seeds"):
+            p.make("q5", {"seeds": [1]})
+    finally:
+        path.write_text(whole)
 
 
 def test_a_record_is_whole_or_named_in_a_warning_whatever_stands_in_its_file(calm_grid, caplog):
