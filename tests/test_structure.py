@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "records": {"spec"},
     "run": {"spec", "data", "models", "losses", "metrics", "training", "cost", "records"},
     "workers": {"spec", "run", "records"},
+    "engine": {"spec", "run", "records", "workers"},
     "grids": {"spec", "params", "worlds"},
     "study": {"params", "grids", "run", "records", "workers", "cost", "data", "training"},
     "statistics": set(),
@@ -54,7 +55,7 @@ MAY_IMPORT = {
 }
 TRAINING = {
     *("spec", "params", "worlds", "data", "models", "losses", "metrics", "training"),
-    *("cost", "records", "run", "workers", "grids", "study", "bench"),
+    *("cost", "records", "run", "workers", "engine", "grids", "study", "bench"),
 }
 TRAINING_NEEDS = {
     *("torch", "torchvision", "numpy", "pandas", "yaml", "safetensors", "tqdm"),

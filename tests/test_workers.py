@@ -64,9 +64,9 @@ def test_a_diverging_run_costs_only_itself_and_its_students_and_is_not_tried_aga
 
 
 def test_a_failing_run_costs_only_itself_and_its_students(tmp_path, quiet):
-    teacher, store = spec(100), Store(tmp_path)
-    store.weights_path(teacher.run_id).mkdir(parents=True)  # no file can be written there
-    outcome = workers.complete([teacher, student(0, teacher), spec(1)], store, **quiet)
+    teacher = spec(100, data=data_spec("mnist", 500))  # not in that folder
+    grid = [teacher, student(0, teacher), spec(1)]
+    outcome = workers.complete(grid, Store(tmp_path), tmp_path, **quiet)
     assert [s.seed for s in outcome.trained] == [1]
     assert set(outcome.failed) == {teacher.run_id, student(0, teacher).run_id}
     assert not outcome.complete

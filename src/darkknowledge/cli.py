@@ -1,6 +1,8 @@
 """The command line: train, run, render, publish, status, claims, bench, doctor, weights,
 evaluate, predict.
 
+``train`` hands its runs to an engine if asked to: ``train PROFILE --engine snakemake -- ARGUMENTS``.
+
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
 130 interrupted.
 """
@@ -26,7 +28,10 @@ FAILED, BAD_INPUT, LEFT, INTERRUPTED = 1, 2, 3, 130
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; leaves with an exit code."""
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    end = argv.index("--") if "train" in argv and "--" in argv else len(argv)
+    arguments = _parser().parse_args(argv[:end])
+    arguments.to_engine = argv[end + 1 :]
     level = logging.INFO - 10 * arguments.verbose + 10 * arguments.quiet
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("darkknowledge").setLevel(level)
@@ -81,6 +86,19 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=math.inf, help="stop before this time is over"
     )
     train.add_argument("--jobs", type=int, default=0, help="runs side by side (default: by device)")
+    who = train.add_mutually_exclusive_group()
+    who.add_argument(
+        "--engine",
+        choices=["snakemake"],
+        help="make each run a job of its own; what stands after -- goes to the engine, as in "
+        "-- --cores 8 --resources gpu=2, or -- --executor slurm --jobs 32",
+    )
+    who.add_argument(
+        "--only",
+        nargs="+",
+        metavar="RUN_ID",
+        help="train just these runs, one after the other in this process, and write no table",
+    )
     command("run", _run, "Execute a profile's notebooks through Papermill.")
     render = command("render", _render, "Render a profile's report with Quarto.", questions=False)
     render.add_argument("--to", nargs="+", default=["html", "typst"], help="Quarto formats")
@@ -131,33 +149,87 @@ def _store(arguments: argparse.Namespace) -> Store:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from darkknowledge import grids, study, workers
+    _check_train(arguments)
+    from darkknowledge import grids, study
 
+    chosen, store = _chosen(arguments), _store(arguments)
+    store.prepare()
+    specs = grids.ordered(plan for q, params in chosen.items() for plan in grids.grid(q, params))
+    named = _named(arguments, specs)
+    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
+    progress = not arguments.quiet
+    from darkknowledge import workers  # it loads torch, which takes seconds
+
+    if named:
+        teachers = workers.teachers(specs)
+        outcome = workers.alone(named, store, data_root, teachers=teachers, progress=progress)
+        # A job without a record has failed: its students must not start.
+        return FAILED if _report(outcome, store, specs) or outcome.diverged else 0
+    try:
+        if arguments.engine:
+            from darkknowledge import engine
+
+            quiet = ["--quiet", "all"] if arguments.quiet else []
+            job = _job(arguments, store)
+            outcome = engine.complete(specs, store, job, [*quiet, *arguments.to_engine])
+        else:
+            outcome = workers.complete(
+                specs,
+                store,
+                data_root,
+                jobs=arguments.jobs,
+                minutes=arguments.minutes,
+                progress=progress,
+            )
+    finally:  # the tables of what is there, also after an interruption
+        for question, params in chosen.items():
+            study.publish(question, params, store)
+    return _report(outcome, store, specs)
+
+
+def _check_train(arguments: argparse.Namespace) -> None:
     if not arguments.minutes > 0:
         raise SpecError(f"--minutes is {arguments.minutes:g}, but must be greater than 0.")
     if arguments.jobs < 0:
         raise SpecError(f"--jobs is {arguments.jobs}, but must be at least 0.")
-    chosen, store = _chosen(arguments), _store(arguments)
-    store.prepare()
-    specs = grids.ordered(plan for q, params in chosen.items() for plan in grids.grid(q, params))
-    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
-    try:
-        outcome = workers.complete(
-            specs,
-            store,
-            data_root,
-            jobs=arguments.jobs,
-            minutes=arguments.minutes,
-            progress=not arguments.quiet,
+    if arguments.to_engine and not arguments.engine:
+        raise SpecError("What stands after -- goes to an engine: add --engine snakemake before it.")
+    if (arguments.engine or arguments.only) and (arguments.jobs or arguments.minutes < math.inf):
+        raise SpecError(
+            "--jobs and --minutes go with neither --engine nor --only; an engine's own limits "
+            "stand after --, as in -- --jobs 32."
         )
-    finally:  # the tables of what is there, also after an interruption
-        for question, params in chosen.items():
-            study.publish(question, params, store)
+
+
+def _named(arguments: argparse.Namespace, specs: list) -> list:
+    """The runs that ``--only`` names, if it is given. Raises SpecError."""
+    if not arguments.only:
+        return []
+    known = {spec.run_id: spec for spec in specs}
+    for run_id in arguments.only:
+        if run_id not in known:
+            where = " ".join([arguments.profile, *arguments.questions])
+            raise SpecError(
+                f"No run of {where} has the id {run_id!r}: "
+                "the column run_id of a question's table in results/ lists them."
+            )
+    return [known[run_id] for run_id in arguments.only]
+
+
+def _job(arguments: argparse.Namespace, store: Store) -> list[str]:
+    """The command that trains the one run whose id follows."""
+    words = [sys.executable, "-m", "darkknowledge", "train", arguments.profile]
+    return [*words, *arguments.questions, "--results", str(store.root.resolve()), "--only"]
+
+
+def _report(outcome, store: Store, specs: list) -> int:
+    """Say what became of the runs; returns the exit code."""
+    others = {"diverged": outcome.diverged, "were not started": outcome.not_started}
+    rest = "".join(f", {len(runs)} {word}" for word, runs in others.items() if runs)
     print(
         f"{len(outcome.trained)} runs trained, {len(outcome.stored)} were stored already, "
-        f"{len(outcome.diverged)} diverged, {len(outcome.failed)} failed, "
-        f"{len(outcome.no_time)} left for lack of time, "
-        f"{len(outcome.no_device)} for lack of their device."
+        f"{len(outcome.failed)} failed, {len(outcome.no_time)} left for lack of time, "
+        f"{len(outcome.no_device)} for lack of their device{rest}."
     )
     for spec in outcome.no_device:
         print(f"  needs {spec.device}: {spec.label}, {_cost(spec, store, specs)}")

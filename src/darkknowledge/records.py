@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def checksum(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _fits(text: str, body: dict[str, Any]) -> bool:
+def _checksum_matches(text: str, body: dict[str, Any]) -> bool:
     """Whether a record that was read from ``text`` carries its own checksum.
 
     As :func:`_write_checked` leaves a file, its text without that entry is what was summed up; to write
@@ -116,6 +117,12 @@ class Store:
                 f"The results folder {self.root} cannot be written ({error.strerror}): "
                 "choose another with --results, or free it."
             ) from error
+
+    def engine_folder(self) -> Path:
+        """A new folder for one call of an engine: its plan, its logs, its own state."""
+        parent = self.root / "engine"
+        parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=parent.resolve(), prefix=f"{time.strftime('%F-%H%M%S')}-"))
 
     def lock(self, run_id: str) -> FileLock:
         """The lock of a run; the system lifts it when its holder dies. Raises DiskError."""
@@ -216,7 +223,7 @@ class Store:
         for other in sorted(path.parent.glob("*.json")):
             record = self.read(dataset, other.stem)
             if record and record.get("predictions"):
-                if not _fit(found, record):
+                if not _labels_agree(found, record):
                     raise RecordError(f"{path} does not fit the records beside it: copy it again.")
                 break
         return found
@@ -340,7 +347,7 @@ def _read_checked(
     try:
         text = path.read_text()
         body = json.loads(text)
-        if not _fits(text, body):
+        if not _checksum_matches(text, body):
             raise ValueError("its checksum does not match")
         if body["run_id"] != run_id or body["format"] != FORMAT:
             raise ValueError("it is the record of another run or another format")
@@ -360,7 +367,7 @@ def _read_checked(
     return body
 
 
-def _fit(labels: str, record: dict[str, Any]) -> bool:
+def _labels_agree(labels: str, record: dict[str, Any]) -> bool:
     """Whether a record's errors are those that its predictions make by these labels, and its test
     images of each class as many."""
     predictions, test = record["predictions"], record["test"]

@@ -6,14 +6,18 @@ cores nor ``jobs`` changes a result.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import math
 import multiprocessing
 import os
+import platform
 import statistics
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -21,6 +25,8 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import torch
+from filelock import Timeout
 from tqdm import tqdm
 
 from darkknowledge import run
@@ -42,13 +48,14 @@ class Outcome:
     trained: list[RunSpec] = field(default_factory=list)
     no_device: list[RunSpec] = field(default_factory=list)
     no_time: list[RunSpec] = field(default_factory=list)
+    not_started: list[RunSpec] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     diverged: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether every run now has a record, or is known to have none because it diverged."""
-        return not (self.no_device or self.no_time or self.failed)
+        return not (self.no_device or self.no_time or self.not_started or self.failed)
 
 
 class Throughput:
@@ -91,7 +98,46 @@ def default_jobs(specs: list[RunSpec]) -> int:
     """One run a CPU core; on a GPU as many as share one."""
     if any(spec.device == "cuda" for spec in specs):
         return RUNS_A_GPU
+    return cores()
+
+
+def cores() -> int:
+    """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def survey(
+    specs: list[RunSpec], store: Store, *, elsewhere: bool = False
+) -> tuple[Outcome, list[RunSpec]]:
+    """What is stored, what diverged, what cannot be trained here (unless it is trained ``elsewhere``),
+    and what there is to train, in the order given. Teachers whose record is here but whose weights
+    are not come first."""
+    outcome = Outcome()
+    waiting: list[RunSpec] = []
+    for spec in specs:
+        if run.stored(spec, store):
+            outcome.stored.append(spec)
+        elif note := store.diverged(spec.data.name, spec.run_id):
+            outcome.diverged[spec.run_id] = note["reason"]
+        elif spec.teacher and spec.teacher.run_id in outcome.diverged:
+            outcome.diverged[spec.run_id] = no_teacher(spec)
+        elif elsewhere or run.available(spec.device):
+            waiting.append(spec)
+        else:
+            outcome.no_device.append(spec)
+    needed = teachers(waiting)
+    lost = [s for s in outcome.stored if s.run_id in needed and not _weights_here(s, store)]
+    return outcome, lost + waiting
+
+
+def teachers(specs: list[RunSpec]) -> set[str]:
+    """The ``run_id`` of each run that one of ``specs`` learns from."""
+    return {spec.teacher.run_id for spec in specs if spec.teacher}
+
+
+def _weights_here(spec: RunSpec, store: Store) -> bool:
+    record = run.stored(spec, store)
+    return record is not None and store.weights_match(record)
 
 
 def complete(
@@ -113,43 +159,15 @@ def complete(
     """
     store.prepare()
     deadline = time.monotonic() + 60 * minutes
-    outcome = Outcome()
-    waiting: list[RunSpec] = []
-    for spec in specs:
-        record = run.stored(spec, store)
-        if record:
-            outcome.stored.append(spec)
-        elif note := store.diverged(spec.data.name, spec.run_id):
-            outcome.diverged[spec.run_id] = note["reason"]
-        elif spec.teacher and spec.teacher.run_id in outcome.diverged:
-            outcome.diverged[spec.run_id] = _no_teacher(spec)
-        elif run.available(spec.device):
-            waiting.append(spec)
-        else:
-            outcome.no_device.append(spec)
+    outcome, waiting = survey(specs, store)
     if not waiting:
         return outcome
     known = len(outcome.diverged)
-    needed = {spec.teacher.run_id for spec in waiting if spec.teacher}
-    # Teachers whose record is here but whose weights are not come first, once each.
-    lost = [
-        spec
-        for spec in outcome.stored
-        if spec.run_id in needed and not store.weights_match(run.stored(spec, store))
-    ]
-    waiting = lost + waiting
     throughput = Throughput(store, outcome.stored)
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     jobs = min(jobs or default_jobs(waiting), len(waiting))
-    bar = tqdm(
-        total=sum(max(1, spec.recipe.epochs) for spec in waiting),
-        unit="epoch",
-        disable=not progress,
-        mininterval=2 if sys.stderr.isatty() else 20,  # a notebook or a log keeps every line
-        file=sys.stderr,
-        dynamic_ncols=True,
-    )
+    bar = _bar(waiting, progress)
     running: dict[Future, RunSpec] = {}
     pool = ProcessPoolExecutor(jobs, context, _begin, (messages,))
     try:
@@ -184,7 +202,7 @@ def complete(
                         kind = outcome.diverged if diverged else outcome.failed
                         kind[spec.run_id] = str(error) if diverged else f"{spec.label}: {error}"
                         for student in _take_students(spec, waiting):
-                            kind[student.run_id] = _no_teacher(student)
+                            kind[student.run_id] = no_teacher(student)
                 bar.update(_drain(messages))
                 lost = len(outcome.failed) + len(outcome.diverged) - known
                 finished = len(outcome.trained) + lost
@@ -195,8 +213,77 @@ def complete(
     return outcome
 
 
-def _no_teacher(student: RunSpec) -> str:
+def no_teacher(student: RunSpec) -> str:
+    """What to say of a run whose teacher could not be had."""
     return f"{student.label}: no teacher."
+
+
+def alone(
+    specs: list[RunSpec],
+    store: Store,
+    data_root: str | Path | None = None,
+    *,
+    teachers: set[str] = frozenset(),
+    progress: bool = True,
+) -> Outcome:
+    """Train ``specs`` one after the other in this process, as a job of an engine does.
+
+    Of those among ``teachers`` the weights must be at hand too. A run that fails does not stop the
+    others.
+    """
+    torch.set_num_threads(1)
+    outcome = Outcome()
+    with contextlib.ExitStack() as stack, _bar(specs, progress) as bar:
+        if any(spec.device == "cuda" for spec in specs):
+            stack.enter_context(_one_gpu(store))
+        for spec in specs:
+            need_weights = spec.run_id in teachers
+            if _weights_here(spec, store) if need_weights else run.stored(spec, store):
+                outcome.stored.append(spec)
+            elif not run.available(spec.device):
+                outcome.no_device.append(spec)
+            else:
+                try:
+                    told = lambda spec, epoch: bar.update()  # noqa: E731
+                    run.execute(spec, store, data_root, told, need_weights=need_weights)
+                    outcome.trained.append(spec)
+                except run.NonFiniteLoss as error:
+                    outcome.diverged[spec.run_id] = str(error)
+                except Exception as error:
+                    outcome.failed[spec.run_id] = f"{spec.label}: {error}"
+    return outcome
+
+
+@contextlib.contextmanager
+def _one_gpu(store: Store) -> Iterator[None]:
+    """Of several GPUs use the one that has the fewest runs on it, as far as this folder knows.
+
+    Snakemake counts the GPUs of its own machine, but does not tell a job which one is its own; a
+    cluster shows a job only those that it may use.
+    """
+    count = torch.cuda.device_count()
+    for share, number in itertools.product(range(RUNS_A_GPU), range(count if count > 1 else 0)):
+        lock = store.lock(f"gpu-{platform.node()}-{number}-{share}")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        with lock:
+            torch.cuda.set_device(number)
+            yield
+            return
+    yield
+
+
+def _bar(specs: list[RunSpec], progress: bool) -> tqdm:
+    return tqdm(
+        total=sum(max(1, spec.recipe.epochs) for spec in specs),
+        unit="epoch",
+        disable=not progress,
+        mininterval=2 if sys.stderr.isatty() else 20,  # a notebook or a log keeps every line
+        file=sys.stderr,
+        dynamic_ncols=True,
+    )
 
 
 def _next(waiting: list[RunSpec], running: dict[Future, RunSpec]) -> RunSpec | None:
@@ -224,8 +311,6 @@ _messages: Any = None
 def _begin(messages: Any) -> None:
     """Set a worker process up: one thread, and no life beyond its parent's."""
     import signal
-
-    import torch
 
     global _messages
     _messages = messages
