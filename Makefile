@@ -33,9 +33,10 @@ report: $(STAMP) ## train the quick profile and render its report (some minutes 
 	$(BIN)/darkknowledge run quick
 	$(BIN)/darkknowledge render quick
 
-test: $(STAMP) ## check the style, then run all tests
+test: $(STAMP) ## check style and types, then run all tests
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS)
 
 torture: $(STAMP) ## the long loops: kills, crowds, full disks, foreign files (some ten minutes)
@@ -54,7 +55,7 @@ lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock (UPGRADE=1:
 		--no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 clean: ## delete rendered reports, caches and build products; keep results/ and .venv
-	rm -rf _output _freeze .quarto site_libs index_files build .pytest_cache .ruff_cache .hypothesis
+	rm -rf _output _freeze .quarto site_libs index_files build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -rf src/*.egg-info/ report/.quarto
 	find src tests report results -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	find results report -name .ipynb_checkpoints -prune -exec rm -rf {} + 2>/dev/null || true

@@ -118,7 +118,8 @@ def usual_seconds(case: Case, device: str, workers: int | None) -> float:
         net(label, case, device, seed) for seed, label in enumerate((case.student, case.teacher))
     )
     # Nobody asks for another memory format than the default in the usual way.
-    student, teacher = (n.to(memory_format=torch.contiguous_format) for n in nets)
+    default = torch.contiguous_format
+    student, teacher = (n.to(memory_format=default) for n in nets)  # type: ignore[call-overload]
     teacher.eval()
     optimiser = torch.optim.SGD(student.parameters(), case.recipe.lr, momentum=0.9)
     student.train()

@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chosen(arguments: argparse.Namespace) -> dict[str, p.Q1]:
+def _chosen(arguments: argparse.Namespace) -> dict[str, p.Anything]:
     """The parameters of the questions asked for. Raises SpecError before anything is trained."""
     questions = arguments.questions or p.questions_of(arguments.profile)
     return {q: p.read(arguments.profile, q) for q in questions}

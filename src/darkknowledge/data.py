@@ -211,7 +211,7 @@ def data_root(root: str | Path | None = None) -> tuple[Path, bool]:
     return (Path(named), True) if named else (Path.home() / ".cache" / "darkknowledge", False)
 
 
-def _mnist(root: str | Path | None) -> tuple[Split, Split]:
+def _mnist(root: str | Path | None) -> tuple[Split, ...]:
     from torchvision.datasets import MNIST
 
     class Raw(MNIST):
@@ -235,7 +235,7 @@ def _mnist(root: str | Path | None) -> tuple[Split, Split]:
     return tuple(Split(p.data[:, None].contiguous(), p.targets.long()) for p in parts)
 
 
-def _mnist5k(root: str | Path | None) -> tuple[Split, Split]:
+def _mnist5k(root: str | Path | None) -> tuple[Split, ...]:
     import pandas as pd
 
     try:
@@ -254,7 +254,7 @@ def _mnist5k(root: str | Path | None) -> tuple[Split, Split]:
     return everything.take(train), everything.take(test)
 
 
-def _mnist5k_rgb(root: str | Path | None) -> tuple[Split, Split]:
+def _mnist5k_rgb(root: str | Path | None) -> tuple[Split, ...]:
     """The embedded digits as RGB images of 32 by 32 pixels, for the small convolutional nets."""
 
     def enlarged(split: Split) -> Split:
@@ -263,7 +263,7 @@ def _mnist5k_rgb(root: str | Path | None) -> tuple[Split, Split]:
     return tuple(enlarged(split) for split in _mnist5k(root))
 
 
-def _cifar10(root: str | Path | None) -> tuple[Split, Split]:
+def _cifar10(root: str | Path | None) -> tuple[Split, ...]:
     """torchvision's CIFAR10, which checks the MD5 sums of its files before it reads them."""
     from torchvision.datasets import CIFAR10
 
@@ -283,7 +283,7 @@ def _cifar10(root: str | Path | None) -> tuple[Split, Split]:
     )
 
 
-def _cifar10_jpeg(root: str | Path | None) -> tuple[Split, Split]:
+def _cifar10_jpeg(root: str | Path | None) -> tuple[Split, ...]:
     """``cifar10-jpeg/{train,test}/<class>/*`` through torchvision's ImageFolder.
 
     The files are checked, then decoded once; the pixels are kept beside the folder, with the hash
@@ -371,7 +371,7 @@ def _read_cache(path: Path, source: str) -> tuple[Split, ...] | None:
 def _write_cache(path: Path, source: str, splits: tuple[Split, ...]) -> None:
     from safetensors.torch import save
 
-    parts = {}
+    parts: dict[str, Tensor] = {}
     for name, split in zip(("train", "test"), splits, strict=True):
         parts |= {f"{name}_images": split.images, f"{name}_labels": split.labels}
     content = save(parts, {"source": source, "pixels": fingerprint(*splits)})

@@ -148,4 +148,6 @@ def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> n
         if tuple(shape) != (3, 32, 32):
             raise SpecError(f"{spec.name} takes RGB images of 32 by 32 pixels, not {shape}.")
         widths = (spec.hidden,) if spec.hidden else ()
-        return _CONVNETS[spec.name](classes, *widths).to(memory_format=torch.channels_last)
+        net = _CONVNETS[spec.name](classes, *widths)
+        # torch declares this keyword for tensors only, and documents it for modules too.
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -37,14 +37,14 @@ class Card:
     label: str
     model: ModelSpec
     data: DataSpec
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: tuple[str, ...]
     test_errors: int
     test_images: int
     sha256: str
 
     @classmethod
-    def of(cls, record: dict[str, Any], shape: tuple[int, int, int]) -> Card:
+    def of(cls, record: dict[str, Any], shape: tuple[int, ...]) -> Card:
         """The card of a stored run whose net takes images of ``shape`` [channels, height, width]."""
         spec = record["spec"]
         name = spec["data"]["name"]
@@ -85,7 +85,7 @@ def card_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
-def write_card(store: Store, record: dict[str, Any], shape: tuple[int, int, int]) -> Path:
+def write_card(store: Store, record: dict[str, Any], shape: tuple[int, ...]) -> Path:
     """Write the card of a stored run beside its weights. Raises WeightsError without the weights."""
     weights = store.weights_path(record["run_id"])
     if not store.weights_match(record):
@@ -145,7 +145,7 @@ def network(weights: Path) -> tuple[nn.Module, Card]:
     return model.eval(), card
 
 
-def read_image(path: Path, shape: tuple[int, int, int], invert: bool = False) -> Tensor:
+def read_image(path: Path, shape: tuple[int, ...], invert: bool = False) -> Tensor:
     """A PNG or JPEG as uint8 [channels, height, width], grey or RGB and resized as ``shape`` says;
     ``invert`` turns dark strokes on light into light ones on dark. Raises WeightsError."""
     mode = ImageReadMode.GRAY if shape[0] == 1 else ImageReadMode.RGB

@@ -7,6 +7,7 @@ imports no torch: the report reads records too.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -300,17 +301,21 @@ SHIFTS = ("none", "validation", "label_free", "oracle")
 def _unseen() -> dict[str, Callable[[dict[str, Any]], Any]]:
     """Further columns where transfer sets lack classes: per way of shifting the bias, errors in all
     and on images of unseen classes, and the share of those images that is right."""
-    found: dict[str, Callable[[dict[str, Any]], Any]] = {}
-    for shift in SHIFTS:
-        find = {
-            "bias": lambda u, s: u[s]["bias"],
-            "errors": lambda u, s: u[s]["errors"],
-            "unseen_errors": lambda u, s: u[s]["errors_unseen"],
-            "unseen_recall": lambda u, s: 1 - u[s]["errors_unseen"] / u["images"],
-        }
-        for name, value in find.items():
-            found[f"{name}_{shift}"] = lambda r, value=value, shift=shift: value(r["unseen"], shift)
-    return found
+    numbers: dict[str, Callable[[dict[str, Any], str], Any]] = {
+        "bias": lambda u, s: u[s]["bias"],
+        "errors": lambda u, s: u[s]["errors"],
+        "unseen_errors": lambda u, s: u[s]["errors_unseen"],
+        "unseen_recall": lambda u, s: 1 - u[s]["errors_unseen"] / u["images"],
+    }
+
+    def of_record(number: Callable, shift: str, record: dict[str, Any]) -> Any:
+        return number(record["unseen"], shift)
+
+    return {
+        f"{name}_{shift}": functools.partial(of_record, number, shift)
+        for shift in SHIFTS
+        for name, number in numbers.items()
+    }
 
 
 UNSEEN = _unseen()

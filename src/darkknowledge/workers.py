@@ -17,7 +17,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -223,7 +223,7 @@ def alone(
     store: Store,
     data_root: str | Path | None = None,
     *,
-    teachers: set[str] = frozenset(),
+    teachers: Collection[str] = (),
     progress: bool = True,
 ) -> Outcome:
     """Train ``specs`` one after the other in this process, as a job of an engine does.
@@ -317,6 +317,7 @@ def _begin(messages: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def follow() -> None:
         parent.join()
