@@ -236,6 +236,10 @@ def alone(
     with contextlib.ExitStack() as stack, _bar(specs, progress) as bar:
         if any(spec.device == "cuda" for spec in specs):
             stack.enter_context(_one_gpu(store))
+
+        def told(current: RunSpec, epoch: Any) -> None:
+            bar.update()
+
         for spec in specs:
             need_weights = spec.run_id in teachers
             if _weights_here(spec, store) if need_weights else run.stored(spec, store):
@@ -244,7 +248,6 @@ def alone(
                 outcome.no_device.append(spec)
             else:
                 try:
-                    told = lambda spec, epoch: bar.update()  # noqa: E731
                     run.execute(spec, store, data_root, told, need_weights=need_weights)
                     outcome.trained.append(spec)
                 except run.NonFiniteLoss as error:
