@@ -143,6 +143,18 @@ def test_a_diverging_job_says_so_and_its_students_are_not_started(untrained):
     assert "0 runs trained, 1 were stored already" in again.stdout  # nothing is tried in vain
 
 
+def test_a_job_that_fails_is_reported_in_its_own_words(project, tmp_path, monkeypatch):
+    spec = specs_of(project, monkeypatch)[1]
+    log = tmp_path / "run.log"
+    for said, reported in {
+        f"0%|  | 0/2\r50%\n1 failed\n  failed: {spec.label}: No data.\n": "No data.",
+        "darkknowledge: The disk is full.\n": "darkknowledge: The disk is full.",
+        "0%|  | 0/2\r50%": f"its job ended early; its log is {log}.",
+    }.items():
+        log.write_text(said)
+        assert engine._why(spec, log) == f"{spec.label}: {reported}"
+
+
 def test_an_interrupted_call_keeps_what_is_finished_and_the_next_one_goes_on(
     project, untrained, monkeypatch
 ):
