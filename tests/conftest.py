@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from darkknowledge.records import Store
 from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, Recipe, RunSpec
 
 REPOSITORY = Path(__file__).parents[1]
+
+# A shell starts its background processes deaf to Ctrl-C, and what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, nothing left behind in the working folder.
 settings.register_profile("laws", derandomize=True, deadline=None, database=None, max_examples=50)
