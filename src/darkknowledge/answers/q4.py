@@ -302,7 +302,8 @@ def _digits(frame: pd.DataFrame) -> str:
     found = prediction_by_mass(frame)
     if found.n < 4:
         return f"{text} That is too few digits to ask what makes one easy."
-    if found.p >= st.SIGNIFICANT:
+    # The p-value and the interval are different approximations: both have to speak against zero.
+    if found.p >= st.SIGNIFICANT or found.low <= 0 <= found.high:
         predicts = "does not reliably predict which are easy"
     elif found.rho > 0:
         predicts = "does predict which are easy"
