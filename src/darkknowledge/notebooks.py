@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import papermill
@@ -68,6 +69,9 @@ def execute(profile: str, question: str, store: Store) -> Path:
             log_output=True,
             cwd=str(p.project_root()),
         )
+    except KeyboardInterrupt:  # the task that it leaves behind would log a page of traceback
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     except papermill.PapermillExecutionError as error:
         raise NotebookError(
             f"{source.name} failed: {error.ename}: {error.evalue} (see {target})"
