@@ -580,7 +580,7 @@ def write_mnist(root: Path) -> DataSpec:
         images = torch.randint(0, 256, (30, 28, 28), generator=generator, dtype=torch.uint8)
         for kind, magic, values in (
             ("images-idx3", 2051, images),
-            ("labels-idx1", 2049, torch.arange(30, dtype=torch.uint8) % 10),
+            ("labels-idx1", 2049, (torch.arange(30, dtype=torch.uint8) + seed) % 10),
         ):
             header = [magic, *values.shape]
             content = b"".join(n.to_bytes(4, "big") for n in header) + values.numpy().tobytes()
