@@ -287,6 +287,25 @@ def test_a_signal_ends_within_seconds_keeps_what_is_finished_and_says_how_to_go_
     told(f"{command}, {number.name}: {took:.1f} s, {len(found)} of {len(calm[1])} records kept")
 
 
+@linux
+def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path):
+    """A terminal sends it to them too, here to them first, and they have nothing to say to it."""
+    sweep, generator = Sweep(tmp_path / "project"), random.Random(SEED)
+    process = sweep.start("-q", *QUESTION, "--jobs", "2")
+    deadline = time.monotonic() + 120
+    while not sweep.workers(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(generator.uniform(0.2, 0.8))
+    for worker in sweep.workers(process.pid):
+        os.kill(worker, signal.SIGINT)
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said == "\nInterrupted. Finished runs are kept; the same command goes on.\n"
+    sweep.wait_until_nobody_is_left()
+
+
 # -- disks ------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ imports no torch: the report reads records too.
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -44,7 +45,7 @@ class RecordError(RuntimeError):
 
 
 class DiskError(RuntimeError):
-    """A file that could not be written, as on a full disk; what was stored before is whole."""
+    """A disk that is full or read-only now; what was stored before is whole."""
 
 
 def checksum(body: dict[str, Any]) -> str:
@@ -132,7 +133,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         except OSError as error:
-            raise DiskError(_unwritable(path, error)) from error
+            raise _unwritable(path, error) from error
         return FileLock(path)
 
     def _lock_path(self, run_id: str) -> Path:
@@ -382,8 +383,15 @@ def _labels_agree(labels: str, record: dict[str, Any]) -> bool:
     return (len(labels), wrong, counts) == (len(predictions), test["errors"], images)
 
 
-def _unwritable(path: Path, error: OSError) -> str:
-    return (
+#: What befalls every file of a disk, and not one that something stands in the way of.
+DISK_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+}
+
+
+def _unwritable(path: Path, error: OSError) -> RuntimeError:
+    kind = DiskError if error.errno in DISK_ERRORS else RecordError
+    return kind(
         f"{path} cannot be written ({error.strerror}): make room or choose another folder; all that "
         "was stored is whole, and the same command goes on."
     )
@@ -392,12 +400,12 @@ def _unwritable(path: Path, error: OSError) -> str:
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut.
 
-    Raises DiskError.
+    Raises DiskError, or RecordError if something stands in this file's way.
     """
     try:
         _atomic_write(path, content)
     except OSError as error:
-        raise DiskError(_unwritable(path, error)) from error
+        raise _unwritable(path, error) from error
 
 
 def _atomic_write(path: Path, content: bytes) -> None:

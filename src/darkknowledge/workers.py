@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import os
 import platform
+import signal
 import statistics
 import sys
 import threading
@@ -179,7 +180,8 @@ def complete(
                         outcome.no_time += [spec, *_take_students(spec, waiting)]
                     else:
                         log.debug("%s: started", spec.label)
-                        running[pool.submit(_work, spec, store.root, data_root)] = spec
+                        with _no_interruption():  # a new process would begin with a traceback
+                            running[pool.submit(_work, spec, store.root, data_root)] = spec
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
                     spec = running.pop(future)
@@ -211,6 +213,16 @@ def complete(
     finally:
         _end(pool)
     return outcome
+
+
+@contextlib.contextmanager
+def _no_interruption() -> Iterator[None]:
+    """Keep Ctrl-C waiting; a process that is started meanwhile never sees it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def no_teacher(student: RunSpec) -> str:
@@ -252,6 +264,8 @@ def alone(
                     outcome.trained.append(spec)
                 except run.NonFiniteLoss as error:
                     outcome.diverged[spec.run_id] = str(error)
+                except DiskError:  # the next could not be stored either
+                    raise
                 except Exception as error:
                     outcome.failed[spec.run_id] = f"{spec.label}: {error}"
     return outcome
@@ -313,8 +327,6 @@ _messages: Any = None
 
 def _begin(messages: Any) -> None:
     """Set a worker process up: one thread, and no life beyond its parent's."""
-    import signal
-
     global _messages
     _messages = messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
