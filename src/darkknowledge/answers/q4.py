@@ -134,7 +134,8 @@ def make_claims(frame: pd.DataFrame, labels: str) -> dict[str, Claim]:
 
 def by_digit(frame: pd.DataFrame) -> pd.DataFrame:
     """One row an omitted digit: recall on it without a shift and after the one chosen on validation,
-    the teacher's mean soft probability of it on the transfer set, and the counts behind them."""
+    the teacher's mean soft probability of it on the transfer set, the counts behind them, and the
+    errors of the same net on true labels without the digit."""
     found = []
     for transfer in single_digits(frame):
         rows = transfer.rows(frame)
@@ -147,6 +148,7 @@ def by_digit(frame: pd.DataFrame) -> pd.DataFrame:
                 "planned": len(rows),
                 "runs": len(done),
                 "mass": sum(masses) / len(masses) if masses else float("nan"),
+                "hard": rows_mean(transfer.rows(frame, "hard")),
                 **{
                     name: rows_mean(done, column)
                     for name, column in (

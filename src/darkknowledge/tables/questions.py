@@ -159,6 +159,7 @@ def q4_digits(frame: pd.DataFrame) -> pd.DataFrame:
                 "omitted": str(row.digit),
                 "runs": k_of_n(row.runs, row.planned),
                 "teacher's soft mass": number(row.mass, 4),
+                "true labels": number(row.hard.mean),
                 "errors": number(row.errors.mean),
                 "recall (%)": _recall(row.recall),
                 "bias chosen": number(row.bias.mean, 2),
