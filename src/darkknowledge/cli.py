@@ -332,7 +332,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _weights(arguments: argparse.Namespace) -> int:
-    from darkknowledge import data, grids, published, run
+    from darkknowledge import data, grids, published, run, workers
 
     store = _store(arguments)
     plans = [
@@ -340,17 +340,23 @@ def _weights(arguments: argparse.Namespace) -> int:
         for question in p.questions_of(arguments.profile)
         for plan in grids.grid(question, p.read(arguments.profile, question))
     ]
-    missing, total = 0, 0
-    for spec in grids.published(plans):
-        if not run.stored(spec, store):
+    chosen = grids.published(plans)
+    known = [spec for spec in chosen if run.stored(spec, store)]
+    # Weights may not have travelled here; their runs are trained as all others are.
+    outcome = workers.alone(known, store, teachers={spec.run_id for spec in known})
+    if lost := {**outcome.failed, **outcome.diverged}:
+        raise RuntimeError(next(iter(lost.values())))
+    total = 0
+    for spec in chosen:
+        if not (record := run.stored(spec, store)):
             print(f"  no record yet: {spec.label}")
-            missing += 1
-            continue
-        record = run.execute(spec, store, need_weights=True)  # weights may not have travelled here
-        print(published.write_card(store, record, data.load(spec.data).shape))
-        total += record["cost"]["bytes_fp16"]
+        elif spec in outcome.no_device:
+            print(f"  weights not here, to be trained on {spec.device}: {spec.label}")
+        else:
+            print(published.write_card(store, record, data.load(spec.data).shape))
+            total += record["cost"]["bytes_fp16"]
     print(f"{total / 1e6:.1f} MB in all")
-    return LEFT if missing else 0
+    return LEFT if len(known) < len(chosen) or outcome.no_device else 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
