@@ -10,7 +10,7 @@ import pandas as pd
 from darkknowledge.answers import q3, q4
 from darkknowledge.answers.common import HARD, KD, TEACHER, Answer, errors_of, rows_mean
 from darkknowledge.answers.networks import pairs
-from darkknowledge.claims import Claim
+from darkknowledge.claims import Arm, Claim
 from darkknowledge.wording import number
 
 NOT_YET = "not measured at these settings"
@@ -50,21 +50,24 @@ def headlines(
 
 
 def _q1(frame: pd.DataFrame, claims: dict[str, Claim]) -> Headline:
+    nets = {"cumbersome net": TEACHER, "small net": HARD}
     asks = "What does size buy, on true labels?"
-    claim = claims["q1.teacher_vs_small"]
-    if not claim.measured:
-        return Headline("q1", asks, "")
-    big, small = (number(errors_of(frame, arm).mean) for arm in (TEACHER, HARD))
-    return Headline("q1", asks, f"cumbersome net {big} errors, small net {small}", claim)
+    return _errors("q1", asks, claims["q1.teacher_vs_small"], frame, nets)
 
 
 def _q2(frame: pd.DataFrame, claims: dict[str, Claim]) -> Headline:
+    arms = {"distilled": KD, "on true labels": HARD}
     asks = "Is the small net better with soft labels?"
-    claim = claims["q2.kd_vs_hard"]
+    return _errors("q2", asks, claims["q2.kd_vs_hard"], frame, arms)
+
+
+def _errors(
+    question: str, asks: str, claim: Claim, frame: pd.DataFrame, arms: dict[str, Arm]
+) -> Headline:
     if not claim.measured:
-        return Headline("q2", asks, "")
-    kd, hard = (number(errors_of(frame, arm).mean) for arm in (KD, HARD))
-    return Headline("q2", asks, f"distilled {kd} errors, on true labels {hard}", claim)
+        return Headline(question, asks, "")
+    found = [f"{name} {number(errors_of(frame, arm).mean)}" for name, arm in arms.items()]
+    return Headline(question, asks, f"{', '.join(found)} errors", claim)
 
 
 def _q3(frame: pd.DataFrame, claims: dict[str, Claim]) -> Headline:
