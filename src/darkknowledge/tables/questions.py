@@ -53,7 +53,7 @@ def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> pd.DataFrame:
         cells["test accuracy"] = f"{number(100 * rows['test_accuracy'].mean(), 2)} %"
         cells["runs"] = of_planned(rows)
         columns[f"{NETS[arm]}, {rows['model'].iloc[0]}"] = cells
-    return pd.DataFrame(columns).rename_axis("").reset_index()
+    return pd.DataFrame(columns).rename_axis("what").reset_index()
 
 
 def q2(frame: pd.DataFrame) -> pd.DataFrame:
