@@ -253,6 +253,17 @@ def test_the_six_answers_turn_with_the_records_and_say_what_is_not_measured(stor
     assert "**worse** than on true labels" in paper.table("headlines")
 
 
+def test_the_errors_of_a_pair_are_those_of_the_seeds_that_both_arms_have(store):
+    paper = paper_with(store, lambda p: 50 + 100 * (p.spec.seed == 2), questions=["q6"])
+    pair = networks.pairs(paper.frames["q6"], paper.labels_by_dataset)[0]
+    assert [effect.mean for effect in pair.compared] == pytest.approx([250 / 3] * 2)
+    lost = pair.rows("kd").query("seed == 2")["run_id"].iloc[0]
+    store.record_path("mnist5k_rgb", lost).unlink()
+    paper = Paper.load("quick", store.root)
+    pair = networks.pairs(paper.frames["q6"], paper.labels_by_dataset)[0]
+    assert [effect.mean for effect in pair.compared] == [50, 50]
+
+
 def test_the_claim_list_and_the_answer_agree(store):
     paper = paper_with(store, plausible)
     found = paper.answers["q2"].claims

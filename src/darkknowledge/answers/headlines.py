@@ -105,6 +105,6 @@ def _networks(
     if not done:
         yield Headline(question, asks, "")
     for pair in done:
-        kd, hard = (number(rows_mean(pair.rows(arm)).mean) for arm in ("kd", "hard"))
+        kd, hard = (number(effect.mean) for effect in pair.compared)
         claim = answer.claims[f"{pair.name}.kd_t{pair.main:g}"]
         yield Headline(question, asks, f"{pair.title}: {kd} errors, on true labels {hard}", claim)

@@ -90,6 +90,14 @@ class Pair:
             self.labels,
         )
 
+    @property
+    def compared(self) -> tuple[st.Effect, st.Effect]:
+        """Errors of the main arm and of true labels, over the seeds that have both."""
+        sides = [self.rows(arm).dropna(subset=["test_errors"]) for arm in ("kd", "hard")]
+        shared = set(sides[0]["seed"]) & set(sides[1]["seed"])
+        kd, hard = (rows_mean(side[side["seed"].isin(shared)]) for side in sides)
+        return kd, hard
+
     def versus(self, control: str) -> Claim:
         """The main arm against a control."""
         return between(
@@ -173,7 +181,7 @@ def paragraph(pair: Pair, claims: dict[str, Claim], kind: str) -> str:
     """What was found for a pair."""
     main = claims[f"{pair.name}.kd_t{pair.main:g}"]
     teacher, student = pair.nets
-    kd, hard = (rows_mean(pair.rows(arm)) for arm in ("kd", "hard"))
+    kd, hard = pair.compared
     who = (
         f"{student} taught by {teacher}" if kind == "reversed" else f"{student} taught by its kind"
     )
