@@ -68,3 +68,13 @@ def test_every_figure_of_the_markdown_edition_is_beside_it():
         assert (PUBLISHED / name).is_file(), name
     for name in re.findall(r"\]\((report/[^)#]*)\)", README):
         assert (REPOSITORY / name).is_file(), name
+
+
+def test_figures_that_show_images_keep_their_tones_in_the_dark_theme():
+    documents = (REPOSITORY / "report").glob("**/*.qmd")
+    labels = re.findall(r"#\| label: (\S+)", "\n".join(path.read_text() for path in documents))
+    kept = [
+        re.findall(r"#(fig-[\w-]+)", (REPOSITORY / "report" / sheet).read_text())
+        for sheet in ("style.css", "edition.css")
+    ]
+    assert kept[0] == kept[1] and set(kept[0]) < set(labels)
