@@ -6,6 +6,7 @@ import random
 import re
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 import torch
 from torchvision.io import encode_png
@@ -520,6 +521,15 @@ def test_repeated_errors_are_those_of_the_teacher_with_the_same_wrong_answer():
     assert q7.repeated("0199", "0199", "0123") == 1
     assert q7.repeated("0129", "0199", "0123") == 0.5
     assert math.isnan(q7.repeated("0000", "0123", "0123"))
+
+
+@pytest.mark.parametrize("favoured, told", [(3, True), (10, False)])
+def test_a_collapse_under_a_shuffled_teacher_is_told_where_there_is_one(favoured, told):
+    """Students that call all images by ``favoured`` of the ten classes."""
+    confusion = [[10 * (k < favoured) for k in range(10)] for _ in range(10)]
+    row = {"arm": "shuffled_teacher", "test_errors": 90, "w_hard": 0.1, "w_soft": 0.9}
+    text = q7.collapse(pd.DataFrame([row | {"record": {"test": {"confusion": confusion}}}]))
+    assert ("100 % of the test images" in text and "= 1.1 " in text) if told else text == ""
 
 
 def as_published(store: Store, teacher_errors: int) -> Paper:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from darkknowledge import editions
+from darkknowledge import editions, published
 from darkknowledge.paper import Paper
 from small_project import REPOSITORY
 
@@ -78,3 +78,11 @@ def test_figures_that_show_images_keep_their_tones_in_the_dark_theme():
         for sheet in ("style.css", "edition.css")
     ]
     assert kept[0] == kept[1] and set(kept[0]) < set(labels)
+
+
+def test_the_networks_that_the_readme_names_have_a_card():
+    named = re.findall(r"^\| `([0-9a-f]{16})` \|", README, re.M)
+    assert len(named) >= 4
+    for run_id in named:
+        card = published.read_card(REPOSITORY / "results" / "weights" / f"{run_id}.safetensors")
+        assert card.run_id == run_id

@@ -254,7 +254,10 @@ def discuss(
     }
     write["fidelity"] = lambda: _fidelity(agreement, repeats)
     write["labels"] = lambda: " ".join(
-        filter(None, (_paragraph(frame, claims, "labels"), _elsewhere(networks or {})))
+        filter(
+            None,
+            (_paragraph(frame, claims, "labels"), collapse(frame), _elsewhere(networks or {})),
+        )
     )
     order = ("labels", "parts", "fidelity", "views", "teachers")
     paragraphs = {name: write[name]() for name in order}
@@ -270,6 +273,30 @@ def _paragraph(frame: pd.DataFrame, claims: dict[str, Claim], experiment: str) -
     compared = "; ".join(_compared(c) for c in own.values() if c.measured)
     parts = (f"mean test errors: {listed}.", f"{compared}.", _meaning(own, experiment))
     return " ".join(map(sentence, filter(None, parts)))
+
+
+def collapse(frame: pd.DataFrame) -> str:
+    """Why students of a shuffled teacher fail, where they call most images by few classes."""
+    rows = frame[frame["arm"].eq("shuffled_teacher") & frame["test_errors"].notna()]
+    shares = [_favoured(record["test"]["confusion"]) for record in rows["record"]]
+    if not shares or min(shares) < 2 / 3:
+        return ""
+    loss = rows.iloc[0]
+    lift = 10 * loss["w_hard"] / loss["w_soft"]
+    return (
+        f"Students of the shuffled teacher call {number(100 * st.mean(shares).mean, 0)} % of the test "
+        "images by three of the ten classes: all that they can learn from it is its mean logit of each "
+        "class, and beside that, for large T, the true label lifts its class by at most K "
+        f"w~hard~/w~soft~ = {number(lift)} (@eq-limit), which does not outweigh how far the means of "
+        "the classes lie apart."
+    )
+
+
+def _favoured(confusion: list[list[int]]) -> float:
+    """The share of the images that are called by one of the three most called classes; ``confusion``
+    has a row a true class and a column a predicted one."""
+    called = sorted((sum(column) for column in zip(*confusion, strict=True)), reverse=True)
+    return sum(called[:3]) / sum(called)
 
 
 def _elsewhere(networks: dict[str, Claim]) -> str:
