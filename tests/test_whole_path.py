@@ -25,6 +25,7 @@ def project(tmp_path_factory) -> Path:
     folder = small_project.make(tmp_path_factory.mktemp("with space") / "project")
     done = call(folder, "run", "quick")
     assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
     return folder
 
 
@@ -215,6 +216,8 @@ def test_without_quarto_the_notebooks_stand_in_for_the_report(project):
     text = pages[1].read_text()
     assert "Found." in text
     assert "study.complete(" not in text  # the code stays out
+    assert "epoch/s" not in text  # and so do the progress bars
+    assert not re.search(r'(src|href)="https?:', text)
 
 
 @needs_quarto

@@ -67,6 +67,8 @@ def execute(profile: str, question: str, store: Store) -> Path:
             kernel_name="python3",
             progress_bar=False,
             log_output=True,
+            # Each kernel would warn that it listens on this machine's own TCP ports.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
             cwd=str(p.project_root()),
         )
     except KeyboardInterrupt:  # the task that it leaves behind would log a page of traceback

@@ -73,16 +73,21 @@ def has_quarto() -> bool:
 
 
 def export_notebooks(profile: str, store: Store) -> list[Path]:
-    """Write a profile's executed notebooks as HTML without their code; what there is to read where
-    there is no Quarto."""
+    """Write a profile's executed notebooks as HTML without their code and progress bars; what there
+    is to read where there is no Quarto. The pages ask no server for anything."""
+    import nbformat
     from nbconvert import HTMLExporter
 
     output = project_root() / "_output" / profile
-    exporter = HTMLExporter(exclude_input=True)
+    exporter = HTMLExporter(exclude_input=True, require_js_url="", mathjax_url="")
     output.mkdir(parents=True, exist_ok=True)
     made = []
     for notebook in sorted((store.root / profile).glob("q*.ipynb")):
-        body, _ = exporter.from_filename(str(notebook))
+        content = nbformat.read(notebook, as_version=4)
+        for cell in content.cells:
+            if "outputs" in cell:
+                cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        body, _ = exporter.from_notebook_node(content)
         target = output / f"{notebook.stem}.html"
         target.write_text(body, encoding="utf-8")
         made.append(target)

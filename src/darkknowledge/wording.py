@@ -7,6 +7,14 @@ import math
 from darkknowledge.statistics import Effect
 
 MINUS = "−"
+#: Data sets as people call them.
+DATASETS = {
+    "mnist": "MNIST",
+    "mnist5k": "5,000 digits of MNIST",
+    "mnist5k_rgb": "5,000 digits of MNIST as RGB",
+    "cifar10": "CIFAR-10",
+    "cifar10_jpeg": "CIFAR-10 as JPEG",
+}
 
 
 def number(value: float, decimals: int = 1) -> str:

@@ -43,7 +43,7 @@ def _networks(subject: str, answer: Answer, measured: list[Pair]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for pair in measured:
         verdict = answer.claims[f"{pair.name}.kd_t{pair.main:g}"].verdict
-        groups.setdefault(verdict, []).append(pair.title)
+        groups.setdefault(verdict, []).append(f"{pair.title} ({pair.data})")
     listed = "; ".join(f"{verdict} for {joined(names)}" for verdict, names in groups.items())
     return [f"{subject}, beside true labels on the same net: {listed}."] if groups else []
 

@@ -107,4 +107,6 @@ def _networks(
     for pair in done:
         kd, hard = (number(effect.mean) for effect in pair.compared)
         claim = answer.claims[f"{pair.name}.kd_t{pair.main:g}"]
-        yield Headline(question, asks, f"{pair.title}: {kd} errors, on true labels {hard}", claim)
+        yield Headline(
+            question, asks, f"{pair.title} ({pair.data}): {kd} errors, on true labels {hard}", claim
+        )

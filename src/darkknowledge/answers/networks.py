@@ -10,7 +10,7 @@ import pandas as pd
 from darkknowledge import statistics as st
 from darkknowledge.answers.common import Answer, rows_mean
 from darkknowledge.claims import Arm, Claim, adjusted, between
-from darkknowledge.wording import joined, number, signed
+from darkknowledge.wording import DATASETS, joined, number, signed
 
 #: Arms of Q5 and Q6 in the order of tables and figures; the words suit both questions.
 ARMS = {
@@ -53,6 +53,11 @@ class Pair:
         """As ``resnet8 > resnet20``; a net with itself by its name alone."""
         weak, strong = self.nets
         return strong if weak == strong else f"{weak} > {strong}"
+
+    @property
+    def data(self) -> str:
+        """The data set's name."""
+        return DATASETS[self.frame["dataset"].iloc[0]]
 
     @property
     def main(self) -> float:
@@ -188,7 +193,7 @@ def paragraph(pair: Pair, claims: dict[str, Claim], kind: str) -> str:
     of_teacher = rows_mean(pair.rows("teacher"))
     row = pair.rows("kd").iloc[0]
     parts = [
-        f"{who} ({row['dataset']}, T = {pair.main:g}, α = {row['alpha']:g}) makes {number(kd.mean)} "
+        f"{who} ({pair.data}, T = {pair.main:g}, α = {row['alpha']:g}) makes {number(kd.mean)} "
         f"errors of {number(len(pair.labels), 0)} against {number(hard.mean)} on true labels, its "
         f"teachers {number(of_teacher.mean)}: **{main.verdict}** {main.evidence}."
     ]

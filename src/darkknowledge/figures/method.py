@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from darkknowledge.figures.common import BLACK, BLUE, ORANGE, probability_bars
+from darkknowledge.wording import DATASETS
 
 #: Temperatures at which soft labels are shown.
 SHOWN = (1.0, 4.0, 20.0)
@@ -65,7 +66,7 @@ def samples(sheets: dict[str, Path]) -> Figure | None:
     figure, axes = plt.subplots(1, len(present), squeeze=False, figsize=(3.4 * len(present), 3.4))
     for axis, (name, path) in zip(axes[0], present.items(), strict=True):
         axis.imshow(plt.imread(path), cmap="gray_r")
-        axis.set_title(name, loc="left")
+        axis.set_title(DATASETS[name], loc="left")
         axis.set_axis_off()
     return figure
 

@@ -49,7 +49,7 @@ def gains(frame: pd.DataFrame, labels: dict[str, str]) -> Figure | None:
         names = [networks.ARMS[arm] + (f", T = {t:g}" if t else "") for arm, t in reversed(shown)]
         axis.set_yticks(range(len(shown)), names)
         axis.set_ylim(-0.6, len(shown) - 0.4)
-        axis.set_title(pair.title, loc="left")
+        axis.set_title(f"{pair.title} ({pair.data})", loc="left")
         axis.grid(axis="y", visible=False)
     axes[-1, 0].set_xlabel("gain in test accuracy over true labels on the same net (points)")
     return figure
@@ -77,7 +77,7 @@ def class_gains(frame: pd.DataFrame, labels: dict[str, str]) -> Figure | None:
     if not every:
         return None
     figure, axes = plt.subplots(
-        1, len(every), squeeze=False, sharey=True, figsize=(7.0, 2.6 if len(every) < 4 else 3.2)
+        1, len(every), squeeze=False, figsize=(7.0, 2.6 if len(every) < 4 else 3.2)
     )
     for axis, pair in zip(axes[0], every, strict=True):
         for k, effect in enumerate(networks.class_gains(pair)):
