@@ -937,7 +937,7 @@ ABSURD = {
 def test_an_absurd_card_is_refused_in_one_sentence_and_costs_no_memory(calm_grid, what):
     store, _ = calm_grid
     record = store.read("mnist5k", small_grid()[1].run_id)
-    published.write_card(store, record, (1, 8, 8))
+    published.write_card(store, record)
     weights = store.weights_path(record["run_id"])
     published.network(weights)
     card = published.card_path(weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ SHAPE = (1, 8, 8)
 def weights(store, synthetic):
     """Trained weights with their card."""
     record = run.execute(small_run(epochs=4), store)
-    published.write_card(store, record, SHAPE)
+    published.write_card(store, record)
     return store.weights_path(record["run_id"])
 
 
@@ -33,6 +34,13 @@ def test_the_card_says_what_the_record_says_and_evaluation_finds_it_again(weight
     assert errors == card.test_errors == record["test"]["errors"]
     assert published.agrees(errors, card)
     assert not published.agrees(errors + 2, card)  # of a hundred images
+
+
+def test_the_card_of_a_run_in_bf16_counts_what_evaluation_finds_everywhere(store, synthetic):
+    record = run.execute(replace(small_run(epochs=4), precision="bf16"), store)
+    published.write_card(store, record)
+    errors, card = published.evaluate(store.weights_path(record["run_id"]))
+    assert errors == card.test_errors
 
 
 def test_predictions_on_files_are_those_of_the_record(weights, store, tmp_path):
@@ -104,4 +112,4 @@ def test_no_card_is_written_for_weights_that_are_not_the_runs_own(weights, store
     record = store.read("mnist5k", published.read_card(weights).run_id)
     spoil_weights(weights)
     with pytest.raises(WeightsError, match="train the run again"):
-        published.write_card(store, record, SHAPE)
+        published.write_card(store, record)

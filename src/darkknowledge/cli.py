@@ -332,7 +332,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _weights(arguments: argparse.Namespace) -> int:
-    from darkknowledge import data, grids, published, run, workers
+    from darkknowledge import grids, published, run, workers
 
     store = _store(arguments)
     plans = [
@@ -353,7 +353,7 @@ def _weights(arguments: argparse.Namespace) -> int:
         elif spec in outcome.no_device:
             print(f"  weights not here, to be trained on {spec.device}: {spec.label}")
         else:
-            print(published.write_card(store, record, data.load(spec.data).shape))
+            print(published.write_card(store, record))
             total += record["cost"]["bytes_fp16"]
     print(f"{total / 1e6:.1f} MB in all")
     return LEFT if len(known) < len(chosen) or outcome.no_device else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ from darkknowledge.spec import DataSpec, ModelSpec
 from darkknowledge.training import logits
 
 LICENCE = "MIT"
-#: Other machines, and other precisions than the run's, round otherwise: this share of the test images
-#: may come out differently.
+#: Other machines round otherwise: this share of the test images may come out differently.
 TOLERANCE = 0.0005
 
 
@@ -85,13 +84,20 @@ def card_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
-def write_card(store: Store, record: dict[str, Any], shape: tuple[int, ...]) -> Path:
-    """Write the card of a stored run beside its weights. Raises WeightsError without the weights."""
+def write_card(store: Store, record: dict[str, Any], data_root: str | None = None) -> Path:
+    """Write the card of a stored run beside its weights. Its test errors are counted in fp32, which
+    every machine has; a run in bf16 may have counted a few more or less.
+
+    Raises WeightsError without the weights, DataError.
+    """
     weights = store.weights_path(record["run_id"])
     if not store.weights_match(record):
         raise WeightsError(f"{weights} is not here or not the run's own: train the run again.")
     path = card_path(weights)
-    text = json.dumps(Card.of(record, shape).as_dict(), indent=1) + "\n"
+    known = data.load(DataSpec(**record["spec"]["data"]), data_root)
+    card = Card.of(record, known.shape)
+    card = replace(card, test_errors=_errors(_network(weights, card), known.test))
+    text = json.dumps(card.as_dict(), indent=1) + "\n"
     atomic_write(path, text.encode())
     return path
 
@@ -132,6 +138,10 @@ def read_card(weights: Path) -> Card:
 def network(weights: Path) -> tuple[nn.Module, Card]:
     """The net of a weights file, in fp32 and eval mode, and its card. Raises WeightsError."""
     card = read_card(weights)
+    return _network(weights, card), card
+
+
+def _network(weights: Path, card: Card) -> nn.Module:
     try:
         content = load_safetensors(weights.read_bytes())
         with torch.device("meta"):  # what the card claims costs nothing until the weights fit it
@@ -142,7 +152,11 @@ def network(weights: Path) -> tuple[nn.Module, Card]:
     except Exception as error:  # safetensors and torch raise what they like
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"{weights} does not fit the net of its card: {reason}") from None
-    return model.eval(), card
+    return model.eval()
+
+
+def _errors(model: nn.Module, test: data.Split) -> int:
+    return metrics.errors(logits(model, test.images, "fp32"), test.labels)
 
 
 def read_image(path: Path, shape: tuple[int, ...], invert: bool = False) -> Tensor:
@@ -176,8 +190,7 @@ def evaluate(weights: Path, data_root: str | None = None) -> tuple[int, Card]:
     Raises WeightsError, DataError.
     """
     model, card = network(weights)
-    test = data.load(card.data, data_root).test
-    return metrics.errors(logits(model, test.images, "fp32"), test.labels), card
+    return _errors(model, data.load(card.data, data_root).test), card
 
 
 def agrees(errors: int, card: Card) -> bool:
