@@ -250,11 +250,18 @@ def composed(
 
 
 def missing(every: list[Pair]) -> str:
-    """One sentence that names the pairs that have no records yet."""
+    """The pairs that have no records yet, and the arms that the others lack."""
     names = [pair.title for pair in every if not pair.measured]
-    if not names:
-        return ""
-    return f"Without records yet: {joined(names)}."
+    parts = [f"Without records yet: {joined(names)}."] if names else []
+    for pair in filter(lambda pair: pair.measured, every):
+        lacks = [
+            ARMS[arm] + (f", T = {t:g}" if t else "")
+            for arm, t in pair.arms
+            if pair.rows(arm, t)["record"].isna().all()
+        ]
+        if lacks:
+            parts.append(f"{pair.title} still lacks: {'; '.join(lacks)}.")
+    return " ".join(parts)
 
 
 def reasons(frame: pd.DataFrame) -> str:

@@ -173,12 +173,13 @@ def q4_digits(frame: pd.DataFrame) -> pd.DataFrame:
 
 def pairs(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
     """Q5 and Q6: one row a pair and arm, with the gain over true labels on the same net and what
-    changes besides accuracy. Pairs without any record have no row."""
+    changes besides accuracy. What has no record has no row; the answer names it."""
     rows = []
     for pair in networks.pairs(frame, labels):
         arms: list[tuple[str, float | None]] = [("teacher", None), ("hard", None)]
         if pair.measured:
-            rows += [_pair_row(pair, arm, t) for arm, t in [*arms, *pair.arms]]
+            every = [*arms, *pair.arms]
+            rows += [_pair_row(pair, *a) for a in every if pair.rows(*a)["record"].notna().any()]
     return pd.DataFrame(rows)
 
 
@@ -201,7 +202,8 @@ def _pair_row(pair: networks.Pair, arm: str, temperature: float | None) -> dict[
 
 
 def yuan(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame) -> pd.DataFrame:
-    """Q5 in the form of table 2 of Yuan et al. (2020), theirs beside ours, accuracies in percent."""
+    """Q5 in the form of table 2 of Yuan et al. (2020), theirs beside ours, accuracies in percent;
+    only pairs that one of us has measured."""
     rows = []
     for pair in networks.pairs(frame, labels):
         key = f"yuan-{pair.name}"
@@ -223,10 +225,9 @@ def yuan(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame) -
             "forward": "weak net, normal KD",
             "reversed": "strong net, reversed KD",
         }
-        rows.append(
-            {"weak > strong": breakable(pair.title)}
-            | {head: f"{measured(ours[k], 2)} [{theirs[k]}]" for k, head in heads.items()}
-        )
+        cells = {head: f"{measured(ours[k], 2)} [{theirs[k]}]" for k, head in heads.items()}
+        if set(cells.values()) != {"— [—]"}:
+            rows.append({"weak > strong": breakable(pair.title)} | cells)
     return pd.DataFrame(rows)
 
 
