@@ -461,6 +461,26 @@ def test_pairs_and_arms_without_records_are_named_and_have_no_row(store):
     assert len(paper.figure("q5").axes) == 1
 
 
+def test_a_paragraph_speaks_of_its_own_pair_alone(store):
+    """Two pairs measured on the same world: the first gains 30 errors, the second loses 30."""
+    names = ["plain_cnn-4-8-8>plain_cnn-8-16-32", "plain_cnn-4-4-4>plain_cnn-8-16-32"]
+    settings = params.read("quick", "q5").settings() | {"profile": "two", "pairs": names}
+    chosen = params.make(
+        "q5", settings | {"worlds": ["quick-rgb"] * 2, "element_mean_alphas": [0.0, 0.0]}
+    )
+    store.keep("mnist5k_rgb", LABELS, TRUTH.encode())
+    for plan in grids.grid("q5", chosen):
+        fabricate(store, plan, of_networks(30 if plan.pair == names[0] else -30)(plan))
+    study.publish("q5", chosen, store)
+    paper = Paper.load("two", store.root)
+    every = networks.pairs(paper.frames["q5"], paper.labels_by_dataset)
+    for pair in every:
+        text = networks.paragraph(pair, paper.claims["q5"], "reversed")
+        for control in ("permuted teacher", "untrained teacher"):
+            assert text.count(control) == 2  # beside true labels, and beside distillation
+        assert text.count("own teachers") == 1
+
+
 def test_gains_in_points_mirror_differences_in_errors(store):
     paper = paper_with(store, of_networks(30), questions=["q5"])
     pair = networks.pairs(paper.frames["q5"], paper.labels_by_dataset)[0]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from darkknowledge import statistics as st
 from darkknowledge.answers.common import Answer, rows_mean
-from darkknowledge.claims import Arm, Claim, adjusted, between
+from darkknowledge.claims import Arm, Claim, adjusted, between, to_teacher
 from darkknowledge.wording import DATASETS, joined, number, signed
 
 #: Arms of Q5 and Q6 in the order of tables and figures; the words suit both questions.
@@ -114,6 +114,16 @@ class Pair:
             self.labels,
         )
 
+    def versus_teacher(self) -> Claim:
+        """The main arm against its own teachers."""
+        students = self.rows("kd")
+        rows = pd.concat([self.rows("teacher"), students])
+        arm = Arm("kd", students["protocol"].iloc[0])
+        found = to_teacher(f"{self.name}.kd_vs_teacher", rows, arm, self.labels)
+        return replace(
+            found, subject=Arm(f"{self.title}: {ARMS['kd']}"), reference=Arm("own teacher")
+        )
+
     @property
     def arms(self) -> list[tuple[str, float | None]]:
         """(arm, temperature) of every row that has a gain, in the order of tables."""
@@ -128,7 +138,7 @@ class Pair:
         """All claims about the pair, Holm-adjusted together: a pair is a section of its own."""
         found = [self.claim(arm, t) for arm, t in self.arms]
         controls = set(self.frame.loc[self.frame["role"] == "control", "arm"])
-        found += [self.versus(c) for c in ARMS if c in controls]
+        found += [self.versus_teacher(), *(self.versus(c) for c in ARMS if c in controls)]
         return adjusted(found)
 
 
@@ -197,6 +207,9 @@ def paragraph(pair: Pair, claims: dict[str, Claim], kind: str) -> str:
         f"errors of {number(len(pair.labels), 0)} against {number(hard.mean)} on true labels, its "
         f"teachers {number(of_teacher.mean)}: **{main.verdict}** {main.evidence}."
     ]
+    own = claims[f"{pair.name}.kd_vs_teacher"]
+    if own.measured:
+        parts.append(f"Beside its own teachers: **{own.verdict}** {own.evidence}.")
     others = [
         c for t in pair.temperatures if t != pair.main and (c := claims[f"{pair.name}.kd_t{t:g}"])
     ]
@@ -217,7 +230,7 @@ def paragraph(pair: Pair, claims: dict[str, Claim], kind: str) -> str:
     parts.append(
         _listed(
             "Distillation beside its controls",
-            [c for k, c in claims.items() if ".kd_vs_" in k],
+            [c for k, c in claims.items() if k.startswith(f"{pair.name}.kd_vs_") and c is not own],
             lambda c: c.reference.name,
         )
     )
