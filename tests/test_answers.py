@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torchvision.io import encode_png
 
-from darkknowledge import claims, grids, params, study
+from darkknowledge import claims, grids, params, statistics, study
 from darkknowledge.answers import networks, q3, q4, q7
 from darkknowledge.answers.common import HARD, KD
 from darkknowledge.paper import Paper, without_references
@@ -459,6 +460,15 @@ def test_pairs_and_arms_without_records_are_named_and_have_no_row(store):
     assert "plain_cnn-8-16-32 still lacks: permuted teacher." in paper.answer("q5")
     assert not re.search("resnet20|permuted", paper.table("q5"))
     assert len(paper.figure("q5").axes) == 1
+
+
+def test_two_pairs_that_differ_by_the_same_number_are_inconclusive_and_shown(store):
+    """No spread, hence p = 0: nothing to divide by, and too few clusters for any verdict."""
+    paper = paper_with(store, of_networks(30), seeds=(0, 1), questions=["q5"])
+    claim = next(iter(paper.claims["q5"].values()))
+    same = replace(claim, effect=statistics.mean([7.0, 7.0]), p_adjusted=0.0)
+    assert same.effect.p == 0 and same.verdict == "inconclusive" and math.isnan(same.needed)
+    assert len(evidence.claim_list({"same": same})) == 1
 
 
 def test_a_paragraph_speaks_of_its_own_pair_alone(store):
