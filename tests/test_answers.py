@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+import zlib
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -103,9 +104,16 @@ def paper_with(store: Store, errors, seeds=(0, 1, 2), questions=("q1", "q2")) ->
     return Paper.load("quick", store.root)
 
 
+def noise(plan: grids.Planned) -> int:
+    """None to two errors, of every run its own: differences without a spread prove nothing."""
+    spec = plan.spec
+    key = f"{plan.arm} {plan.pair} {spec.loss.temperature:g} {spec.data.omit} {spec.seed}"
+    return zlib.crc32(key.encode()) % 3
+
+
 def plausible(plan: grids.Planned, gain: int = 30) -> int:
     base = {"teacher": 40, "kd": 90 - gain, "soft_only": 88 - gain}.get(plan.arm, 90)
-    return base + plan.spec.seed % 3 * 2
+    return base + noise(plan)
 
 
 def test_a_clear_gain_is_called_better(store):
@@ -148,8 +156,8 @@ def test_a_run_that_diverged_is_named_in_the_answer_and_counted_as_missing(store
 
 
 def test_without_a_gain_nothing_is_claimed(store):
-    noise = {0: 7, 1: -6, 2: 1}
-    paper = paper_with(store, lambda p: 90 + (noise[p.spec.seed % 3] if p.arm == "kd" else 0))
+    chance = {0: 7, 1: -6, 2: 1}
+    paper = paper_with(store, lambda p: 90 + (chance[p.spec.seed % 3] if p.arm == "kd" else 0))
     assert "distillation is **inconclusive**" in paper.answer("q2")
 
 
@@ -299,13 +307,14 @@ def test_tables_figures_and_answers_bear_missing_runs(store, seeds):
 
 
 def by_temperature(wide: dict[float, int], narrow: dict[float, int]):
-    """Errors of Q3's nets by width and temperature, the same spread everywhere."""
+    """Errors of Q3's nets by width and temperature; without a table wide nets are all the same."""
 
     def errors(plan: grids.Planned) -> int:
         if plan.arm != "kd":
             return 90 + plan.spec.seed % 3
-        table = wide if plan.pair == "300" else narrow
-        return table.get(plan.spec.loss.temperature, 80) + plan.spec.seed % 3
+        if plan.pair == "300":
+            return wide.get(plan.spec.loss.temperature, 80) + (noise(plan) if wide else 0)
+        return narrow.get(plan.spec.loss.temperature, 80) + noise(plan)
 
     return errors
 
@@ -355,7 +364,7 @@ def test_q3_chooses_its_temperature_on_validation_over_seeds_that_all_have(store
 def test_q4_speaks_of_the_digit_that_was_omitted_and_of_the_shift(store):
     def errors(plan):
         if plan.spec.data.unseen and plan.arm == "hard":
-            return 180 + plan.spec.seed
+            return 180 + 3 * plan.spec.seed
         return (120 if plan.spec.data.unseen else 60) + plan.spec.seed % 3
 
     paper = paper_with(store, errors, questions=["q4"])
@@ -462,12 +471,13 @@ def test_pairs_and_arms_without_records_are_named_and_have_no_row(store):
     assert len(paper.figure("q5").axes) == 1
 
 
-def test_two_pairs_that_differ_by_the_same_number_are_inconclusive_and_shown(store):
-    """No spread, hence p = 0: nothing to divide by, and too few clusters for any verdict."""
+def test_pairs_that_differ_by_the_same_number_are_inconclusive_and_shown(store):
+    """Without a spread there is neither an interval nor a p-value, hence nothing is certain."""
     paper = paper_with(store, of_networks(30), seeds=(0, 1), questions=["q5"])
     claim = next(iter(paper.claims["q5"].values()))
-    same = replace(claim, effect=statistics.mean([7.0, 7.0]), p_adjusted=0.0)
-    assert same.effect.p == 0 and same.verdict == "inconclusive" and math.isnan(same.needed)
+    same = replace(claim, effect=statistics.mean([7.0, 7.0]), p_adjusted=math.nan)
+    assert same.verdict == "inconclusive" and math.isnan(same.needed)
+    assert "no interval" in same.evidence and "no p-value" in same.evidence
     assert len(evidence.claim_list({"same": same})) == 1
 
 
@@ -504,7 +514,7 @@ def in_the_discussion(**gains: int):
 
     def errors(plan: grids.Planned) -> int:
         base = 60 if plan.arm.startswith("teacher") else 90
-        return base - gains.get(plan.arm, 0) + plan.spec.seed % 3 + (plan.arm == "hard")
+        return base - gains.get(plan.arm, 0) + noise(plan)
 
     return errors
 
@@ -515,13 +525,13 @@ def evidence_of(paper: Paper) -> dict[str, str]:
 
 
 def test_an_explanation_is_supported_and_refuted_by_the_records_alone(store, tmp_path):
-    knows = dict(kd=40, permuted_teacher=10, kd_parts=40, nontarget_part=30, target_part=20)
+    knows = dict(kd=70, permuted_teacher=30, kd_parts=70, nontarget_part=50, target_part=30)
     told = evidence_of(paper_with(store, in_the_discussion(**knows), questions=["q7"]))
     assert told["the wrong classes' similarities (dark knowledge)"] == q7.FOR
     assert told["the teacher's confidence weighs the images"] == q7.FOR
     assert told["any smoother label of that weight would do"] == q7.AGAINST
     assert told["the non-target part carries it"] == q7.FOR
-    doctored = dict(kd=10, permuted_teacher=40, label_smoothing=50, nontarget_part=-30)
+    doctored = dict(kd=10, permuted_teacher=50, label_smoothing=70, nontarget_part=-60)
     told = evidence_of(
         paper_with(Store(tmp_path / "other"), in_the_discussion(**doctored), questions=["q7"])
     )

@@ -73,9 +73,8 @@ class Claim:
     def needed(self) -> float:
         """For an inconclusive claim the clusters that would settle an effect of the size seen, at the
         level that the adjustment of p leaves (see
-        :func:`darkknowledge.statistics.clusters_needed`); NaN for all others, and where two pairs
-        happen to differ by the same number, so that there is no spread and p is zero."""
-        if not self.measured or self.verdict != "inconclusive" or not self.p_adjusted > 0:
+        :func:`darkknowledge.statistics.clusters_needed`); NaN for all others."""
+        if self.verdict != "inconclusive":
             return math.nan
         level = st.SIGNIFICANT * min(1.0, self.effect.p / self.p_adjusted)
         return st.clusters_needed(self.effect, level)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ class Card:
     sha256: str
 
     @classmethod
-    def of(cls, record: dict[str, Any], shape: tuple[int, ...]) -> Card:
-        """The card of a stored run whose net takes images of ``shape`` [channels, height, width]."""
+    def of(cls, record: dict[str, Any], shape: tuple[int, ...], test_errors: int) -> Card:
+        """The card of a stored run whose net takes images of ``shape`` [channels, height, width]
+        and makes ``test_errors``."""
         spec = record["spec"]
         name = spec["data"]["name"]
         natural = name.startswith("cifar")
@@ -56,7 +57,7 @@ class Card:
             data=DataSpec(**spec["data"]),
             shape=tuple(shape),
             classes=tuple(classes),
-            test_errors=record["test"]["errors"],
+            test_errors=test_errors,
             test_images=record["test"]["n"],
             sha256=record["weights_sha256"],
         )
@@ -93,10 +94,10 @@ def write_card(store: Store, record: dict[str, Any], data_root: str | None = Non
     weights = store.weights_path(record["run_id"])
     if not store.weights_match(record):
         raise WeightsError(f"{weights} is not here or not the run's own: train the run again.")
-    path = card_path(weights)
-    known = data.load(DataSpec(**record["spec"]["data"]), data_root)
-    card = Card.of(record, known.shape)
-    card = replace(card, test_errors=_errors(_network(weights, card), known.test))
+    path, spec = card_path(weights), record["spec"]
+    known = data.load(DataSpec(**spec["data"]), data_root)
+    model = _network(weights, ModelSpec(**spec["model"]), known.shape, spec["data"]["classes"])
+    card = Card.of(record, known.shape, _errors(model, known.test))
     text = json.dumps(card.as_dict(), indent=1) + "\n"
     atomic_write(path, text.encode())
     return path
@@ -138,16 +139,16 @@ def read_card(weights: Path) -> Card:
 def network(weights: Path) -> tuple[nn.Module, Card]:
     """The net of a weights file, in fp32 and eval mode, and its card. Raises WeightsError."""
     card = read_card(weights)
-    return _network(weights, card), card
+    return _network(weights, card.model, card.shape, card.data.classes), card
 
 
-def _network(weights: Path, card: Card) -> nn.Module:
+def _network(weights: Path, net: ModelSpec, shape: tuple[int, ...], classes: int) -> nn.Module:
     try:
         content = load_safetensors(weights.read_bytes())
-        with torch.device("meta"):  # what the card claims costs nothing until the weights fit it
-            model = models.build(card.model, card.shape, card.data.classes, seed=0)
+        with torch.device("meta"):  # what a card claims costs nothing until the weights fit it
+            model = models.build(net, shape, classes, seed=0)
         model.load_state_dict({name: value.to("meta") for name, value in content.items()})
-        model = models.build(card.model, card.shape, card.data.classes, seed=0)
+        model = models.build(net, shape, classes, seed=0)
         model.load_state_dict(content)
     except Exception as error:  # safetensors and torch raise what they like
         reason = " ".join(str(error).split())[:160]

@@ -41,16 +41,15 @@ class Effect:
 
 
 def mean(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Effect:
-    """Mean of ``values``, averaged within ``clusters`` first, with its t interval and p against 0."""
+    """Mean of ``values``, averaged within ``clusters`` first, with its t interval and p against 0;
+    values that happen to be equal have no spread to take either from."""
     averaged = cluster_means(values, clusters)
     n = len(averaged)
     if n == 0:
         return Effect(0, math.nan, math.nan, math.nan, math.nan)
     centre = float(np.mean(averaged))
-    if n == 1:
+    if np.ptp(averaged) == 0:  # also of a single value
         return Effect(n, centre, math.nan, math.nan, math.nan, averaged)
-    if np.ptp(averaged) == 0:  # no spread: the t statistic would divide by zero
-        return Effect(n, centre, centre, centre, float(centre == 0), averaged)
     test = stats.ttest_1samp(averaged, 0)
     low, high = test.confidence_interval(LEVEL)
     return Effect(n, centre, float(low), float(high), float(test.pvalue), averaged)
