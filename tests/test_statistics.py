@@ -36,7 +36,9 @@ def test_values_without_a_spread_give_a_mean_and_no_certainty(values):
     assert all(map(math.isnan, (effect.low, effect.high, effect.p)))
     alike = len(values) >= st.FEWEST
     assert st.verdict(effect, math.nan, delta=10) == ("alike" if alike else "inconclusive")
-    assert st.verdict(effect, math.nan, delta=1) == ("alike" if values == [0] * 5 else "inconclusive")
+    assert st.verdict(effect, math.nan, delta=1) == (
+        "alike" if values == [0] * 5 else "inconclusive"
+    )
 
 
 def test_holm_multiplies_the_smallest_p_by_the_number_of_tests_and_never_decreases():

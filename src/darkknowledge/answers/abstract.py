@@ -1,4 +1,4 @@
-"""The written answers: sentences composed from claims, so that new numbers change the words."""
+"""The abstract: a sentence a question, composed from its claims."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from darkknowledge.wording import joined, number
 
 def _temperature(frame: pd.DataFrame, claims: dict[str, Claim]) -> list[str]:
     done = {k.split("_")[0] for k, c in claims.items() if c.measured}
-    wide = {w: q3.alike_holds(w, claims) for w in q3.widths(frame) if f"q3.w{w}" in done}
-    found = [f"{verdict} with {w} units" for w, verdict in wide.items() if verdict]
+    wide: dict[str, list[str]] = {}
+    for width in q3.widths(frame):
+        if f"q3.w{width}" in done and (verdict := q3.alike_holds(width, claims)):
+            wide.setdefault(verdict, []).append(f"{width}")
+    found = [f"{verdict} with {joined(widths)} units" for verdict, widths in wide.items()]
     text = [f"That all high temperatures are alike {joined(found)}."] if found else []
     narrow = q3.narrow(frame)
     if narrow and f"q3.w{narrow}" in done and (verdict := q3.band_holds(narrow, claims)):

@@ -76,9 +76,11 @@ def _q3(frame: pd.DataFrame, claims: dict[str, Claim]) -> Headline:
     done = {w: t for w, t in chosen.items() if t is not None}
     if not done:
         return Headline("q3", asks, "")
-    listed = ", ".join(f"{t:g} with {w} units" for w, t in done.items())
+    widest = max(done)
+    mark = {widest: " (compared here)"} if len(done) > 1 else {}
+    listed = ", ".join(f"{t:g} with {w} units{mark.get(w, '')}" for w, t in done.items())
     return Headline(
-        "q3", asks, f"chosen on validation: {listed}", claims[f"q3.w{max(done)}_chosen_vs_hard"]
+        "q3", asks, f"chosen on validation: {listed}", claims[f"q3.w{widest}_chosen_vs_hard"]
     )
 
 

@@ -347,9 +347,13 @@ def _meaning(own: dict[str, Claim], experiment: str) -> str:
             ("kd_smoothed_vs_plain", "better", "learning from the smoothed teacher"),
         ],
     }[experiment]
-    words = {FOR: "helps", AGAINST: "does not help", UNDECIDED: "is not decided"}
-    said = [f"{what} {words[speaks(own[k], d)]}" for k, d, what in say if own[k].measured]
-    return sentence(f"{joined(said)}.") if said else ""
+    words = {
+        FOR: "{} helps",
+        AGAINST: "{} does not help",
+        UNDECIDED: "whether {} helps is not decided",
+    }
+    said = [words[speaks(own[k], d)].format(what) for k, d, what in say if own[k].measured]
+    return sentence(f"{'; '.join(said)}.") if said else ""
 
 
 def _fidelity(agreement: dict[str, st.Correlation], repeats: dict[str, st.Correlation]) -> str:
@@ -368,7 +372,7 @@ def _fidelity(agreement: dict[str, st.Correlation], repeats: dict[str, st.Correl
     verdict = {
         FOR: "for every net the students that repeat more of them make fewer errors of their own",
         AGAINST: "there is a net whose students make more errors of their own if they repeat more",
-        UNDECIDED: "that students that repeat more of them are better is not decided for every net",
+        UNDECIDED: "it is not decided for every net that students which repeat more are better",
     }[speaks_of_fidelity(repeats)]
     return (
         "Spearman's rank correlation of agreement with the own teacher and number of test errors is "
