@@ -501,6 +501,18 @@ def test_a_paragraph_speaks_of_its_own_pair_alone(store):
         assert text.count("own teachers") == 1
 
 
+@pytest.mark.parametrize(
+    "gain, told", [(0, "of distillation this is not shown"), (40, "so is distillation")]
+)
+def test_gains_that_need_no_teacher_are_named(store, gain, told):
+    def errors(plan: grids.Planned) -> int:
+        return 90 - {"kd": gain, "tfkd_reg": 50}.get(plan.arm, 0) + noise(plan)
+
+    paper = paper_with(store, errors, questions=["q5"])
+    said = f"Better than true labels without a trained teacher: virtual teacher (Tf-KD_reg); {told}."
+    assert said in paper.answer("q5").replace("\n", " ")
+
+
 def test_gains_in_points_mirror_differences_in_errors(store):
     paper = paper_with(store, of_networks(30), questions=["q5"])
     pair = networks.pairs(paper.frames["q5"], paper.labels_by_dataset)[0]

@@ -33,6 +33,8 @@ ARMS = {
 #: The reference of an arm; all others are compared with true labels on the same net.
 REFERENCE = {"kd_forward": "hard_forward"}
 NO_GAIN = ("hard", "hard_forward")
+#: Controls without any net for a teacher.
+TEACHER_FREE = ("tfkd_reg", "uniform_teacher", "label_smoothing", "label_smoothing_mild")
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,18 @@ def paragraph(pair: Pair, claims: dict[str, Claim], kind: str) -> str:
             lambda c: c.reference.name,
         )
     )
+    parts.append(_without_teacher(pair, claims, main))
     return " ".join(filter(None, parts))
+
+
+def _without_teacher(pair: Pair, claims: dict[str, Claim], main: Claim) -> str:
+    """Which controls gain something though they have no teacher, and whether distillation does."""
+    every = [(arm, claims.get(f"{pair.name}.{arm}")) for arm in TEACHER_FREE]
+    better = [ARMS[arm] for arm, claim in every if claim and claim.holds]
+    if not better:
+        return ""
+    too = "so is distillation" if main.holds else "of distillation this is not shown"
+    return f"Better than true labels without a trained teacher: {joined(better)}; {too}."
 
 
 def _listed(head: str, claims: list[Claim], name, prefix: str = "") -> str:
