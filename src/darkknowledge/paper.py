@@ -237,7 +237,7 @@ class Paper:
             "tuning": lambda: questions.tuning(frame),
         }
         table = tables[name]()
-        names = 2 if name in ("q4", "q5", "q6", "q7") else 1  # columns of words, not of numbers
+        names = 2 if name in ("q4", "q7") else 1  # columns of words, not of numbers
         align = names * "l" + (table.shape[1] - names) * "r"
         return markdown(table, align) if len(table) else NOTHING
 

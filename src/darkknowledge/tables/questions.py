@@ -172,15 +172,17 @@ def q4_digits(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs(frame: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
-    """Q5 and Q6: one row a pair and arm, with the gain over true labels on the same net and what
-    changes besides accuracy. What has no record has no row; the answer names it."""
+    """Q5 and Q6: for each pair a row with its nets' names and one an arm, with the gain over true
+    labels on the same net and what changes besides accuracy. What has no record has no row; the
+    answer names it."""
     rows = []
     for pair in networks.pairs(frame, labels):
         arms: list[tuple[str, float | None]] = [("teacher", None), ("hard", None)]
         if pair.measured:
             every = [*arms, *pair.arms]
+            rows.append({"arm": f"**{breakable(pair.title)}**"})
             rows += [_pair_row(pair, *a) for a in every if pair.rows(*a)["record"].notna().any()]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("")
 
 
 def _pair_row(pair: networks.Pair, arm: str, temperature: float | None) -> dict[str, str]:
@@ -188,7 +190,6 @@ def _pair_row(pair: networks.Pair, arm: str, temperature: float | None) -> dict[
     first = runs.iloc[0]
     gain = None if arm in ("teacher", "hard") else networks.gain(pair, arm, temperature)
     return {
-        "nets": breakable(pair.title),
         "arm": "teacher" if arm == "teacher" else networks.ARMS[arm],
         "T": f"{first['temperature']:g}" if first["w_soft"] else "",
         "weights hard, soft": f"{first['w_hard']:g}, {first['w_soft']:g}",
