@@ -509,7 +509,9 @@ def test_gains_that_need_no_teacher_are_named(store, gain, told):
         return 90 - {"kd": gain, "tfkd_reg": 50}.get(plan.arm, 0) + noise(plan)
 
     paper = paper_with(store, errors, questions=["q5"])
-    said = f"Better than true labels without a trained teacher: virtual teacher (Tf-KD_reg); {told}."
+    said = (
+        f"Better than true labels without a trained teacher: virtual teacher (Tf-KD_reg); {told}."
+    )
     assert said in paper.answer("q5").replace("\n", " ")
 
 
