@@ -124,6 +124,17 @@ def test_a_clear_gain_is_called_better(store):
     assert "better than on true labels" in paper.abstract()
 
 
+@pytest.mark.parametrize(("gain", "told"), [(0, "shrinks"), (60, "grows")])
+def test_the_gain_shrinks_or_grows_with_jitter_as_the_records_say(store, gain, told):
+    def errors(plan):
+        jitter = plan.protocol == "jitter"
+        return plausible(plan, gain + plan.spec.seed if jitter else 30)
+
+    paper = paper_with(store, errors)
+    said = paper.answer("q2").replace("\n", " ")
+    assert f"Compared with the same recipe without jitter, the gain {told} when" in said
+
+
 def test_doctored_records_turn_the_verdict_and_the_sentence(store):
     paper_with(store, plausible)
     for plan in grids.grid("q2", params.read("quick", "q2")):

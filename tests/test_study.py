@@ -22,7 +22,7 @@ def by_arm(profile: str) -> dict[tuple[str, str], dict[int, grids.Planned]]:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_student_and_its_baseline_differ_only_in_loss_teacher_and_tuned_recipe(profile):
     arms = by_arm(profile)
-    for protocol in ("hinton", "jitter"):
+    for protocol in ("hinton", "jitter", "unjittered"):
         for seed, student in arms[protocol, "kd"].items():
             baseline = arms[protocol, "hard"][seed].spec
             assert student.spec.data == baseline.data
@@ -66,6 +66,17 @@ def test_students_see_no_jitter_in_hintons_protocol_and_their_teachers_do():
     arms = by_arm("paper")
     assert {p.spec.recipe.augmentation for p in arms["hinton", "kd"].values()} == {"none"}
     assert {p.spec.teacher.recipe.augmentation for p in arms["hinton", "kd"].values()} == {"jitter"}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_nothing_but_the_jitter_differs_where_its_effect_on_the_gain_is_claimed(profile):
+    arms = by_arm(profile)
+    for arm in ("hard", "kd"):
+        assert set(arms["jitter", arm]) == set(arms["unjittered", arm])
+        for seed, plan in arms["jitter", arm].items():
+            recipe = dataclasses.replace(plan.spec.recipe, augmentation="none")
+            plain = dataclasses.replace(plan.spec, recipe=recipe)
+            assert plain == arms["unjittered", arm][seed].spec != plan.spec
 
 
 def test_q2_contains_the_very_runs_of_q1():

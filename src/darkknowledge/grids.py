@@ -138,7 +138,8 @@ def q1(params: p.Q1 | p.Q2) -> list[Planned]:
 
 
 def q2(params: p.Q2) -> list[Planned]:
-    """Hard labels, distillation and its controls without jitter; hard and KD with jitter."""
+    """Hard labels, distillation and its controls without jitter; hard and KD with jitter for all, and
+    by the same recipe without it."""
     build = SpecBuilder(params)
     t, alpha = params.temperature, params.alpha
     grid = [Planned("q2", *rest) for rest in _roles(q1(params))]
@@ -175,10 +176,12 @@ def q2(params: p.Q2) -> list[Planned]:
         if budget := params.budget_epochs:
             arm = "hard_equal_budget"
             add("control", arm, "hinton", params.control_seeds, hard, epochs=budget)
-    course = params.jitter_recipe
-    add("baseline", "hard", "jitter", params.jitter_seeds, course)
-    loss = LossSpec.mix("kd", t, alpha)
-    add("student", "kd", "jitter", params.jitter_seeds, course, loss, teach)
+    loss, recipe, seeds = LossSpec.mix("kd", t, alpha), params.jitter_recipe, params.jitter_seeds
+    # The recipe of the jittered runs is not the main arms': without its jitter it tells what jitter,
+    # and not the recipe, does to the gain.
+    for protocol, changes in (("jitter", {}), ("unjittered", {"augmentation": "none"})):
+        add("baseline", "hard", protocol, seeds, recipe, **changes)
+        add("student", "kd", protocol, seeds, recipe, loss, teach, **changes)
     return grid
 
 

@@ -30,7 +30,11 @@ def errors_by_arm(frame: pd.DataFrame) -> Figure:
         figsize=(7.0, 1.1 + 0.32 * sum(counts)),
         height_ratios=counts,
     )
-    titles = {"hinton": "students without jitter", "jitter": "jitter for everybody"}
+    titles = {
+        "hinton": "students without jitter",
+        "jitter": "jitter for everybody, its own recipe",
+        "unjittered": "the same recipe, students without jitter",
+    }
     limit = _readable_limit(frame)
     for axis, (protocol, rows) in zip(axes[:, 0], protocols, strict=True):
         arms = list(rows["arm"].unique())

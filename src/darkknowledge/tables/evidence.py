@@ -72,11 +72,11 @@ def described(claim: Claim) -> str:
     words = NAMES if claim.id.startswith("q7.") else ARM_NAMES
     names = (words.get(arm.name, arm.name) for arm in (claim.subject, claim.reference))
     text = " against ".join(names)
-    if claim.subject.protocol != "hinton":
+    if "gain" in claim.id:
+        text += ": its gain without jitter minus that with it"
+    elif claim.subject.protocol != "hinton":
         text += f" ({claim.subject.protocol})"
-    return breakable(text) + (
-        ": its gain without jitter minus that with it" if "gain" in claim.id else ""
-    )
+    return breakable(text)
 
 
 def to_settle(claim: Claim) -> str:

@@ -25,7 +25,7 @@ from darkknowledge.tables.common import breakable, k_of_n, of_planned, percent
 from darkknowledge.wording import measured, number, seconds, signed
 
 #: How arms of another protocol than Hinton's are marked.
-PROTOCOL_PREFIX = {"jitter": "jitter for all: "}
+PROTOCOL_PREFIX = {"jitter": "jitter for all: ", "unjittered": "same recipe, no jitter: "}
 
 
 def q1(frame: pd.DataFrame, latency: pd.DataFrame | None) -> pd.DataFrame:
