@@ -177,7 +177,7 @@ def q2(params: p.Q2) -> list[Planned]:
             arm = "hard_equal_budget"
             add("control", arm, "hinton", params.control_seeds, hard, epochs=budget)
     loss, recipe, seeds = LossSpec.mix("kd", t, alpha), params.jitter_recipe, params.jitter_seeds
-    # The recipe of the jittered runs is not the main arms': without its jitter it tells what jitter,
+    # The jittered runs' recipe need not be the main arms': without its jitter it tells what jitter,
     # and not the recipe, does to the gain.
     for protocol, changes in (("jitter", {}), ("unjittered", {"augmentation": "none"})):
         add("baseline", "hard", protocol, seeds, recipe, **changes)

@@ -32,8 +32,8 @@ def errors_by_arm(frame: pd.DataFrame) -> Figure:
     )
     titles = {
         "hinton": "students without jitter",
-        "jitter": "jitter for everybody, its own recipe",
-        "unjittered": "the same recipe, students without jitter",
+        "jitter": "jitter for everybody",
+        "unjittered": "the same recipe without jitter",
     }
     limit = _readable_limit(frame)
     for axis, (protocol, rows) in zip(axes[:, 0], protocols, strict=True):
