@@ -242,6 +242,23 @@ def test_the_report_renders_whole_in_all_formats(project):
 
 
 @needs_quarto
+def test_the_same_records_give_the_same_markdown_edition(project):
+    """But for the ids of clip paths, in which Matplotlib hashes the last bit of a layout."""
+
+    def edition() -> dict[str, bytes]:
+        done = call(project, "render", "quick", "--to", "gfm")
+        assert done.returncode == 0, done.stderr
+        markdown = Path(done.stdout.strip())
+        figures = [*markdown.parent.glob("index_files/**/*.svg")]
+        assert len(figures) > 10
+        drawn = {f.name: re.sub(rb"\bp[0-9a-f]{10}\b", b"clip", f.read_bytes()) for f in figures}
+        return drawn | {markdown.name: markdown.read_bytes()}
+
+    before = edition()
+    assert edition() == before
+
+
+@needs_quarto
 def test_a_bare_quarto_render_shows_the_paper_profile(project):
     """With the quick runs under the paper profile's name, as any folder of tables will do."""
     shutil.copytree(project / "results" / "quick", project / "results" / "paper")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import json
@@ -174,6 +175,13 @@ class Paper:
         for path in (*exhibits, self.store.bench_path):
             digest.update(path.read_bytes() if path.exists() else b"")
         return digest.hexdigest()[:16]
+
+    @functools.cached_property
+    def finished(self) -> datetime.datetime:
+        """When the newest of the shown runs was finished; the epoch's start while there is none."""
+        records = [r for frame in self.frames.values() for r in frame["record"] if r]
+        times = [datetime.datetime.fromisoformat(r["provenance"]["finished"]) for r in records]
+        return max(times, default=datetime.datetime.fromtimestamp(0, datetime.UTC))
 
     def answer(self, question: str) -> str:
         """A question's written answer as Markdown, with the planned runs that diverged."""

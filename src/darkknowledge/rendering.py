@@ -29,7 +29,7 @@ def render(profile: str, store: Store, formats: list[str]) -> tuple[list[Path], 
     others. Nothing is trained. Raises RecordError if the profile has no results, RuntimeError
     without Quarto.
     """
-    Paper.load(profile, store.root)  # a clear error now rather than inside Quarto
+    paper = Paper.load(profile, store.root)  # a clear error now rather than inside Quarto
     root = project_root()
     output = root / "_output" / profile
     command = quarto.path()
@@ -39,6 +39,8 @@ def render(profile: str, store: Store, formats: list[str]) -> tuple[list[Path], 
         "DARKKNOWLEDGE_PROFILE": profile,
         "DARKKNOWLEDGE_RESULTS": str(store.root.resolve()),
         "QUARTO_PYTHON": sys.executable,
+        # Figures are dated by the records, so that two renderings of the same ones do not differ.
+        "SOURCE_DATE_EPOCH": f"{paper.finished.timestamp():.0f}",
     }
     made, failures = [], []
     for name in sorted(formats, key=lambda f: f != "html"):
