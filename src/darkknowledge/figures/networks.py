@@ -16,6 +16,7 @@ from darkknowledge.figures.common import (
     dot_with_interval,
     half_widths,
 )
+from darkknowledge.wording import number
 
 CIFAR10 = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -40,7 +41,10 @@ def gains(frame: pd.DataFrame, labels: dict[str, str]) -> Figure | None:
             effect = networks.gain(pair, arm, t)
             colour, marker = _look(arm, t == pair.main)
             if abs(effect.mean) > limit:
-                axis.text(-limit, height, f"← {effect.mean:.1f}", va="center", color=colour)
+                lost = effect.mean < 0
+                text = f"← {number(effect.mean)}" if lost else f"{number(effect.mean)} →"
+                side = {"x": -limit, "ha": "left"} if lost else {"x": limit, "ha": "right"}
+                axis.text(**side, y=height, s=text, va="center", color=colour)
                 continue
             inside = [v for v in effect.values if abs(v) <= limit]
             dot_with_interval(axis, effect, height, inside, (colour, marker))
@@ -56,8 +60,8 @@ def gains(frame: pd.DataFrame, labels: dict[str, str]) -> Figure | None:
 
 
 def _limit(pair: networks.Pair, arms: list[tuple[str, float | None]]) -> float:
-    """Half the width of the axis: an arm that loses more than thrice what the widest other one moves
-    would squeeze all of them together; it is written at the edge instead."""
+    """Half the width of the axis: an arm that moves more than thrice what the middle one does would
+    squeeze all of them together; it is written at the edge instead."""
     sizes = sorted(
         max(abs(v) for v in (e.mean, *e.values)) for e in (networks.gain(pair, *a) for a in arms)
     )
