@@ -449,6 +449,11 @@ def test_verdicts_of_pairs_turn_with_their_records(store, tmp_path, question, pa
     worse = paper_with(Store(tmp_path / "other"), of_networks(-30), questions=[question])
     assert worse.answers[question].claims[f"{pair}.kd_t4"].verdict == "worse"
     assert "**worse** (+" in worse.answer(question).replace("\n", " ")
+    for paper, short in (
+        (better, "A gain over true labels is shown: **better** for plain_cnn"),
+        (worse, "No gain over true labels is shown: **worse** for plain_cnn"),
+    ):
+        assert short in paper.answer(question).replace("\n", " ")
 
 
 def test_a_control_that_does_as_well_as_the_weak_teacher_is_no_hidden_one(store):
@@ -524,6 +529,17 @@ def test_gains_that_need_no_teacher_are_named(store, gain, told):
         f"Better than true labels without a trained teacher: virtual teacher (Tf-KD_reg); {told}."
     )
     assert said in paper.answer("q5").replace("\n", " ")
+
+
+@pytest.mark.parametrize("gain", [0, 30])
+def test_a_short_recipe_is_named_where_twice_the_epochs_are_better(store, gain):
+    def errors(plan: grids.Planned) -> int:
+        return 90 - (gain if plan.arm == "hard_equal_budget" else 0) + noise(plan)
+
+    paper = paper_with(store, errors, questions=["q6"])
+    text = paper.answer("q6").replace("\n", " ")
+    told = "true labels for twice the epochs are better (−" in text
+    assert told == (gain > 0)
 
 
 def test_gains_in_points_mirror_differences_in_errors(store):

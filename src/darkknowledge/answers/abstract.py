@@ -6,7 +6,7 @@ import pandas as pd
 
 from darkknowledge.answers import q3, q4
 from darkknowledge.answers.common import HARD, KD, TEACHER, Answer, errors_of
-from darkknowledge.answers.networks import Pair, pairs
+from darkknowledge.answers.networks import Pair, by_verdict, pairs
 from darkknowledge.answers.q7 import AGAINST, FOR, Discussion
 from darkknowledge.claims import Claim
 from darkknowledge.wording import joined, number
@@ -43,11 +43,11 @@ def _omitted(frame: pd.DataFrame) -> list[str]:
 
 def _networks(subject: str, answer: Answer, measured: list[Pair]) -> list[str]:
     """The main arm of every measured pair of Q5 or Q6, by verdict."""
-    groups: dict[str, list[str]] = {}
-    for pair in measured:
-        verdict = answer.claims[f"{pair.name}.kd_t{pair.main:g}"].verdict
-        groups.setdefault(verdict, []).append(f"{pair.title} ({pair.data})")
-    listed = "; ".join(f"{verdict} for {joined(names)}" for verdict, names in groups.items())
+    groups = {
+        verdict: joined([f"{pair.title} ({pair.data})" for pair in group])
+        for verdict, group in by_verdict(measured, answer.claims).items()
+    }
+    listed = "; ".join(f"{verdict} for {names}" for verdict, names in groups.items())
     return [f"{subject}, beside true labels on the same net: {listed}."] if groups else []
 
 
