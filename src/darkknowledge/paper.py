@@ -192,7 +192,7 @@ class Paper:
         return f"{found.markdown}\n\n**Diverged.** {lost}" if lost else found.markdown
 
     def abstract(self) -> str:
-        """What was found, in two or three sentences."""
+        """What was found, a sentence a question."""
         return abstract(self.answers, self.discussion, self.frames, self.labels_by_dataset)
 
     def data(self) -> str:
