@@ -313,11 +313,11 @@ def reasons(measured: list[Pair], claims: dict[str, Claim]) -> str:
         "training and from weights of the soft part that are small in our convention. Here one recipe "
         "serves all nets of a pair, and none was tuned for distillation between these nets."
     ]
-    for pair in measured:
-        claim = claims.get(f"{pair.name}.hard_equal_budget")
+    budgets = {pair.nets[1]: claims.get(f"{pair.name}.hard_equal_budget") for pair in measured}
+    for net, claim in budgets.items():  # once a net, though several pairs may share it
         if claim and claim.holds:
             parts.append(
-                f"For {pair.nets[1]} the recipe is short: true labels for twice the epochs are better "
+                f"For {net} the recipe is short: true labels for twice the epochs are better "
                 f"({signed(claim.effect.mean)} errors), and longer training may change what "
                 "distillation does there."
             )
