@@ -22,12 +22,17 @@ def net(*hidden: int, dropout: float = 0.0) -> torch.nn.Module:
 def test_the_nets_of_hinton_et_al_have_the_cost_that_the_paper_implies(
     hidden, parameters, products
 ):
-    """784·h + h·h + h·10 multiply-accumulates of two FLOPs each; each unit has a bias besides."""
+    """784·h + h·h + h·10 multiply-accumulates of two FLOPs each; each unit has a bias besides, and
+    the mean image is stored with the weights."""
     (h, _) = hidden
     assert products == 784 * h + h * h + h * 10
     assert parameters == products + 2 * h + 10
     found = cost.static(net(*hidden), SHAPE)
-    assert found == {"parameters": parameters, "flops": 2 * products, "bytes_fp32": 4 * parameters}
+    assert found == {
+        "parameters": parameters,
+        "flops": 2 * products,
+        "bytes_fp32": 4 * (parameters + 784),
+    }
 
 
 def test_dropout_costs_no_parameter_and_no_flop():
@@ -36,7 +41,7 @@ def test_dropout_costs_no_parameter_and_no_flop():
 
 def test_frozen_weights_are_no_trainable_parameters():
     model = net(30)
-    model.layers[1].requires_grad_(False)
+    model.net.layers[1].requires_grad_(False)
     assert cost.parameters(model) == 30 * 10 + 10
 
 
@@ -54,5 +59,8 @@ def test_latency_is_a_positive_time_and_leaves_the_threads_alone():
     assert torch.get_num_threads() == threads
 
 
-def test_the_processor_has_a_name():
+def test_the_processor_has_a_name_and_a_type():
     assert cost.device_name("cpu").strip()
+    found = cost.processor()
+    assert found["vendor"] and found["capability"] == torch.backends.cpu.get_cpu_capability()
+    assert found["bf16"] is cost.multiplies_bf16()

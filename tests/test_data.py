@@ -366,3 +366,67 @@ def test_the_embedded_digits_as_rgb_are_those_that_are_pinned():
     train, test = data._mnist5k_rgb(None)
     assert train.images.shape == (4000, 3, 32, 32)
     assert data.fingerprint(train, test) == data.FINGERPRINTS["mnist5k_rgb"]
+
+
+def test_a_share_and_its_complement_are_halves_of_the_whole_that_a_number_draws(synthetic):
+    whole = data.load(synthetic_data()).train
+    subset = {"share": 0.5, "draw": 7}
+    half = data.load(synthetic_data(**subset)).train
+    other = data.load(synthetic_data(**subset, complement=True)).train
+    assert len(half) + len(other) == len(whole)
+    both = torch.cat([half.images, other.images]).flatten(1)
+    assert torch.equal(both.unique(dim=0), whole.images.flatten(1).unique(dim=0))
+    counts = half.labels.bincount(minlength=10) - whole.labels.bincount(minlength=10) / 2
+    assert counts.abs().max() < 1
+    again = data.load(synthetic_data(share=0.5, draw=8)).train
+    assert not torch.equal(again.images, half.images)
+
+
+def test_unlabelled_images_stay_and_lose_their_labels(synthetic):
+    whole = data.load(synthetic_data()).train
+    drawn = data.load(synthetic_data(share=0.1, draw=3)).train
+    found = data.load(synthetic_data(share=0.1, draw=3, unlabelled=True))
+    kept = found.train.labels >= 0
+    assert torch.equal(found.train.images, whole.images)
+    assert torch.equal(found.train.images[kept], drawn.images)
+    assert torch.equal(found.train.labels[kept], drawn.labels)
+    assert (found.train.labels[~kept] == -1).all() and kept.sum() == round(0.1 * len(whole))
+    assert (found.validation.labels >= 0).all() and (found.test.labels >= 0).all()
+
+
+def test_noise_is_uniform_has_no_label_and_leaves_validation_and_test_alone(synthetic):
+    whole, noise = (data.load(synthetic_data(**n)) for n in ({}, {"noise": True, "draw": 1}))
+    assert noise.train.images.shape == whole.train.images.shape
+    assert (noise.train.labels == -1).all()
+    assert abs(noise.train.images.double().mean() - 127.5) < 2.5  # sd 0.49
+    assert {0, 255} <= set(noise.train.images.unique().tolist())
+    assert torch.equal(noise.test.images, whole.test.images)
+    other = data.load(synthetic_data(noise=True, draw=2))
+    assert not torch.equal(other.train.images, noise.train.images)
+
+
+def test_shift_and_flip_continue_an_image_by_its_reflection():
+    """On an image whose pixels name their places, each result is a window of the reflected image."""
+    image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+    reflected = torch.nn.functional.pad(image.float(), (2, 2, 2, 2), mode="reflect")[0, 0].byte()
+    windows = {
+        tuple(w.flatten().tolist()): (y, x, flip)
+        for y in range(5)
+        for x in range(5)
+        for flip in (False, True)
+        for w in [reflected[y : y + 8, x : x + 8]]
+        for w in [w.flip(1) if flip else w]
+    }
+    assert len(windows) == 50
+    found = data.shift_flip(image.expand(2000, -1, -1, -1), torch.Generator().manual_seed(0))
+    drawn = [windows[tuple(row)] for row in found.flatten(1).tolist()]  # KeyError for any other
+    assert set(drawn) == set(windows.values())
+    assert 900 < sum(flip for *_, flip in drawn) < 1100  # sd 22
+
+
+def test_resizing_keeps_the_mean_colour_and_leaves_the_full_size_alone():
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    small = data.resized(images, 20)
+    assert small.shape == (4, 3, 20, 20)
+    torch.testing.assert_close(small.mean((2, 3)), images.mean((2, 3)), atol=0.01, rtol=0)
+    assert data.resized(images, 32) is images

@@ -269,3 +269,34 @@ def test_a_constant_added_to_all_logits_of_either_side_changes_nothing(
     assert softened_kl(teacher, student + shift, temperature).item() == pytest.approx(
         plain, **tolerance
     )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_confidence_only_keeps_the_true_class_at_t_and_evens_out_the_others(temperature):
+    """Against the definition: p of the true class at T as the teacher gives it, the rest shared."""
+    p = softmax(TEACHER / temperature)
+    kept = p[np.arange(6), LABELS][:, None]
+    target = np.repeat((1 - kept) / 9, 10, axis=1)
+    target[np.arange(6), LABELS] = kept[:, 0]
+    q = softmax(STUDENT / temperature)
+    expected = temperature**2 * (target * np.log(target / q)).sum(1).mean()
+    found = parts("confidence_only", temperature=temperature)
+    assert found.soft.item() == pytest.approx(expected)
+    # A teacher whose wrong classes are alike has nothing to lose.
+    even = np.zeros((6, 10))
+    even[np.arange(6), LABELS] = 3.0
+    found, whole = (
+        parts(mode, teacher=even, temperature=temperature) for mode in ("confidence_only", "kd")
+    )
+    assert found.soft.item() == pytest.approx(whole.soft.item())
+
+
+def test_an_image_without_a_label_has_no_hard_part_and_a_soft_one():
+    labels = LABELS.copy()
+    labels[[1, 4]] = -1
+    found, all_labelled = parts("kd", labels=labels), parts("kd")
+    own = -np.log(softmax(STUDENT)[np.arange(6), LABELS])
+    assert found.hard.item() == pytest.approx(own[[0, 2, 3, 5]].sum() / 6)
+    assert found.soft.item() == all_labelled.soft.item()
+    none = parts("kd", labels=np.full(6, -1))
+    assert none.hard.item() == 0 and none.soft.item() == all_labelled.soft.item()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -23,11 +25,14 @@ SIZES = {
     "resnet50": (23_520_842, 1_297_829_888),
     "vgg13": (9_416_010, 228_267_008),
     "mobilenetv2": (2_236_682, 87_976_448),
+    # Filters: 9·(24·16 + 16² + 16·64 + 3·64²); batch norms: 4·(16 + 64 + 64); linear layer: 650.
+    "airbench": (126_794, 10_135_072),
 }
 
 
 def build(name: str, seed: int = 0) -> torch.nn.Module:
-    return models.build(ModelSpec(name), SHAPE, 10, seed)
+    hidden = (16, 64, 64) if name == "airbench" else ()
+    return models.build(ModelSpec(name, hidden), SHAPE, 10, seed)
 
 
 @pytest.mark.parametrize("name", CONVNETS)
@@ -77,10 +82,11 @@ def test_the_parameterless_shortcut_subsamples_and_fills_with_zeros():
     assert not found[:, [0, 3]].any()
 
 
-@pytest.mark.parametrize("name", ["resnet8", "mlp-8"])
+@pytest.mark.parametrize("name", ["resnet8", "mlp-8", "airbench-4-8-8"])
 def test_stored_weights_bring_back_the_very_net_buffers_included(name):
     spec = ModelSpec.named(name)
     model = models.build(spec, SHAPE, 10, seed=0).train()
+    model.see(torch.randint(0, 256, (60, *SHAPE), dtype=torch.uint8))
     for _ in range(3):
         model(torch.rand(8, *SHAPE))  # moves the running means
     for module in model.modules():
@@ -97,7 +103,9 @@ def test_stored_weights_bring_back_the_very_net_buffers_included(name):
         )
 
 
-@pytest.mark.parametrize("label", ["mlp-800-800", "mlp-30", "plain_cnn-8-16-32", "resnet20"])
+@pytest.mark.parametrize(
+    "label", ["mlp-800-800", "plain_cnn-8-16-32", "resnet20", "airbench-16-64-64"]
+)
 def test_a_net_is_named_by_its_label(label):
     assert ModelSpec.named(label).label == label
 
@@ -121,3 +129,78 @@ def test_an_unknown_net_is_refused_in_one_sentence(label, names):
 def test_a_convolutional_net_refuses_images_of_another_size():
     with pytest.raises(SpecError, match="32 by 32"):
         models.build(ModelSpec("resnet8"), (1, 28, 28), 10, seed=0)
+
+
+@pytest.mark.parametrize("name", ["mlp-8", "resnet8"])
+def test_a_net_subtracts_the_mean_image_or_colour_of_its_training_images(name):
+    images = torch.randint(0, 256, (40, *SHAPE), dtype=torch.uint8)
+    net = models.build(ModelSpec.named(name), SHAPE, 10, seed=0).eval()
+    x = torch.rand(3, *SHAPE)
+    before = net(x)
+    assert torch.equal(before, net.net(x))  # nothing is subtracted before it has seen an image
+    net.see(images)
+    mean = images.double().mean(0) / 255
+    mean = mean if name == "mlp-8" else mean.mean((1, 2), keepdim=True)
+    torch.testing.assert_close(net(x), net.net((x - mean).float()))
+    assert not torch.equal(net(x), before)
+
+
+def test_weights_without_a_mean_load_as_those_of_a_net_that_subtracts_none():
+    net = models.build(ModelSpec("mlp", (8,)), SHAPE, 10, seed=0)
+    net.see(torch.full((2, *SHAPE), 100, dtype=torch.uint8))
+    other = models.build(ModelSpec("mlp", (8,)), SHAPE, 10, seed=1)
+    models.load_state(net, other.net.state_dict())
+    x = torch.rand(3, *SHAPE)
+    assert torch.equal(net(x), other(x))
+
+
+def test_whitened_patches_are_uncorrelated_and_have_unit_variance():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(200, 3, 20, 20, generator=generator)
+    images = torch.nn.functional.avg_pool2d(noise, 5, 1)  # neighbours are alike, as in photographs
+    images = images - images.mean((0, 2, 3), keepdim=True)
+    layer = models.Whitening()
+    layer.see(images)
+    found = layer(images).transpose(0, 1).flatten(1)
+    assert torch.equal(found[12:], -found[:12])
+    covariance = (found[:12] @ found[:12].T) / found.shape[1]
+    away = covariance - covariance.diag().diag()
+    assert away.abs().max() < 0.02
+    # 1 / (1 + ε / variance): unit but for the ε that keeps noise from being blown up
+    assert (covariance.diag() < 1.02).all() and covariance.diag().max() > 0.95
+
+
+def test_byte_dropout_drops_its_share_independently_and_keeps_the_mean():
+    layer = models.ByteDropout(0.5).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        a, b = layer(torch.ones(400, 501)), layer(torch.ones(400, 501))
+    for found in (a, b):
+        assert set(found.unique().tolist()) == {0.0, 2.0}
+        assert abs(found.mean() - 1) < 0.01  # sd 0.0022
+        kept = found.bool().double()
+        # Neighbours in a row and in a column, eight units apart (bytes of one draw), and two draws
+        for other in (kept.roll(1, 1), kept.roll(1, 0), kept.roll(8, 1)):
+            assert abs((kept * other).mean() - 0.25) < 0.01  # sd 0.001
+    assert abs((a.bool() & b.bool()).double().mean() - 0.25) < 0.01
+    assert models.ByteDropout(0.2).dropped == 51  # of 256
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        off = models.ByteDropout(0.2).train()(torch.ones(1000, 1000)) == 0
+    assert abs(off.double().mean() - 51 / 256) < 0.003  # sd 0.0004
+
+
+@pytest.mark.parametrize("name", ["mlp-8", "airbench-4-8-8"])
+def test_int8_weights_are_whole_multiples_and_close(name):
+    net = models.build(ModelSpec.named(name), SHAPE, 10, seed=0)
+    before = copy.deepcopy(net.state_dict())
+    found = models.int8(net)
+    for (key, weight), after in zip(net.named_parameters(), found.parameters(), strict=True):
+        assert torch.equal(weight, before[key])  # the net itself stays
+        if weight.ndim == 1:
+            assert torch.equal(after, weight)
+            continue
+        step = weight.flatten(1).abs().amax(1, keepdim=True) / 127
+        whole = after.flatten(1) / step
+        torch.testing.assert_close(whole, whole.round(), rtol=0, atol=1e-3)
+        assert ((after - weight).flatten(1).abs() <= step / 2 + 1e-7).all()

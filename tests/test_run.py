@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import signal
 import subprocess
@@ -15,10 +16,10 @@ import pytest
 import torch
 
 from conftest import small_grid, small_run
-from darkknowledge import data, metrics, run, training
+from darkknowledge import cost, data, metrics, run, training
 from darkknowledge.records import Store, file_sha256
 from darkknowledge.run import execute
-from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, data_spec
+from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, SpecError, data_spec
 from small_project import timeless
 
 pytestmark = pytest.mark.usefixtures("synthetic")
@@ -311,3 +312,67 @@ def test_only_runs_on_a_restricted_set_have_shifts_and_only_taught_ones_soft_tar
     assert student["unseen"] is baseline["unseen"] is baseline["soft_targets"] is None
     assert student["soft_targets"]["images"] == 350
     assert sum(student["soft_targets"]["mass"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_record_is_never_overwritten_by_a_training_that_comes_out_otherwise(store, monkeypatch):
+    """As on another kind of processor: the record stays, and its weights are asked for."""
+    execute(TEACHER, store)
+    record = store.read("mnist5k", TEACHER.run_id)
+    store.weights_path(TEACHER.run_id).unlink()
+    real = training.fit
+
+    def elsewhere(model, *args, **kwargs):
+        history = real(model, *args, **kwargs)
+        with torch.no_grad():
+            next(model.parameters()).add_(0.01)
+        return history
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "fit", elsewhere)
+        with pytest.raises(run.NotReproduced, match="copy .*safetensors from where it was trained"):
+            execute(STUDENT, store)
+    assert store.read("mnist5k", TEACHER.run_id) == record
+    assert not store.weights_path(TEACHER.run_id).exists()
+    execute(STUDENT, store)  # the same training brings the weights back, and leaves the record
+    assert store.read("mnist5k", TEACHER.run_id) == record
+    assert file_sha256(store.weights_path(TEACHER.run_id)) == record["weights_sha256"]
+
+
+def test_a_record_names_its_processor_and_what_eight_bits_leave(store):
+    record = execute(STUDENT, store)
+    assert record["provenance"]["processor"] == cost.processor()
+    assert 0 <= record["test_int8"]["errors"] <= 100
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_bf16_is_for_processors_that_multiply_it(monkeypatch, multiplies):
+    monkeypatch.setattr(cost, "multiplies_bf16", lambda: multiplies)
+    in_bf16 = dataclasses.replace(BASELINE, precision="bf16")
+    assert run.trainable(in_bf16) is multiplies
+    assert run.trainable(dataclasses.replace(BASELINE, precision="fp32"))
+
+
+@pytest.mark.parametrize("classes", [2, 10, 11, 100, 101])
+def test_predicted_classes_have_room_whatever_their_number(classes):
+    labels = torch.arange(classes)
+    text = run.as_text(labels, classes)
+    width = len(text) // classes
+    assert [int(text[i : i + width]) for i in range(0, len(text), width)] == labels.tolist()
+    assert width == (1 if classes <= 10 else len(str(classes - 1)))
+
+
+def test_unlabelled_images_and_noise_teach_through_a_teacher(store):
+    kd = LossSpec("kd", 4.0, 0.1, 0.9)
+    few = dataclasses.replace(STUDENT.data, share=0.1, draw=1, unlabelled=True)
+    noise = dataclasses.replace(STUDENT.data, noise=True)
+    for changes in (
+        {"data": few, "loss": kd},
+        {"data": noise, "loss": LossSpec("kd", 4.0, 0.0, 1.0)},
+    ):
+        record = execute(dataclasses.replace(STUDENT, **changes), store)
+        assert all(map(math.isfinite, record["history"]["loss_soft"]))
+        assert (record["soft_targets"] is None) == changes["data"].noise
+    with pytest.raises(SpecError, match="label of every image"):
+        dataclasses.replace(STUDENT, data=few, loss=dataclasses.replace(kd, mode="target_part"))
+    with pytest.raises(SpecError, match="w_hard"):
+        dataclasses.replace(STUDENT, data=noise, loss=kd)

@@ -119,7 +119,7 @@ def test_the_names_that_a_spec_allows_are_those_that_the_code_knows():
 
 @pytest.mark.parametrize("name", spec.MODELS)
 def test_every_model_that_a_spec_allows_can_be_built(name):
-    hidden = (8,) if name == "mlp" else ()
+    hidden = {"mlp": (8,), "airbench": (8, 8, 8)}.get(name, ())
     net = models.build(ModelSpec(name, hidden), (3, 32, 32), 10, seed=0)
     assert sum(p.numel() for p in net.parameters()) > 10
 

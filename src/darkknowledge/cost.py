@@ -52,13 +52,33 @@ def latency(model: nn.Module, images: Tensor, threads: int, seconds: float) -> d
     return {"median": timing.median, "iqr": timing.iqr, "repeats": repeats}
 
 
+def _cpuinfo(key: str) -> str:
+    """The first value of a key of Linux's ``/proc/cpuinfo``; empty where there is none."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith(key))
+    except (OSError, StopIteration, IndexError):
+        return ""
+
+
+def multiplies_bf16() -> bool:
+    """Whether this processor has instructions that multiply bf16; others emulate them, slowly."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def processor() -> dict[str, str | bool]:
+    """What of the processor decides how sums are rounded: on processors that agree in vendor,
+    capability and bf16 a run is the same bit for bit; elsewhere it is like another seed."""
+    return {
+        "vendor": _cpuinfo("vendor_id") or platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16": multiplies_bf16(),
+    }
+
+
 def device_name(device: str) -> str:
     """The processor's or the GPU's name as its driver gives it."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-        return names[0]
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
+    return _cpuinfo("model name") or platform.processor() or platform.machine()

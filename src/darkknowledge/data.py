@@ -95,9 +95,23 @@ def load(spec: DataSpec, root: str | Path | None = None, device: str = "cpu") ->
     _check(found, spec.fingerprint, spec.name, data_root(root)[0])
     held_out, rest = stratified(train.labels, spec.validation, SPLIT_SEED)
     chosen = rest[selected(train.labels[rest], spec.omit, spec.keep)]
-    return Dataset(
-        spec.name, *(s.to(device) for s in (train.take(chosen), train.take(held_out), test))
-    )
+    transfer = subset(train.take(chosen), spec)
+    return Dataset(spec.name, *(s.to(device) for s in (transfer, train.take(held_out), test)))
+
+
+def subset(train: Split, spec: DataSpec) -> Split:
+    """What ``share``, ``complement``, ``unlabelled`` and ``noise`` of the spec leave of a training
+    split, in its order. An image without a label has the label −1."""
+    if spec.share < 1:
+        drawn, others = stratified(train.labels, round(spec.share * len(train)), spec.draw)
+        if not spec.unlabelled:
+            return train.take(others if spec.complement else drawn)
+        train = Split(train.images, train.labels.index_fill(0, others, -1))
+    if spec.noise:
+        generator = torch.Generator().manual_seed(spec.draw)
+        images = torch.empty_like(train.images).random_(0, 256, generator=generator)
+        train = Split(images, torch.full_like(train.labels, -1))
+    return train
 
 
 def _check(found: str, pinned: str, name: str, place: Path) -> None:
@@ -180,28 +194,58 @@ def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor
     images: [n, C, H, W]; the result has the same shape and type. The offsets are drawn on the
     generator's device.
     """
-    n, _, height, width = images.shape
     padded = F.pad(images, (reach, reach, reach, reach))
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # [n, C, dy, dx, H, W], a view
-    offsets = torch.randint(0, 2 * reach + 1, (2, n), generator=generator, device=generator.device)
-    dy, dx = offsets.to(images.device)
-    rows = torch.arange(n, device=images.device)
-    return windows[rows, :, dy, dx]
+    return _windows(padded, images.shape[2:], generator)
+
+
+def _windows(padded: Tensor, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """A window of ``size`` [height, width] from each of the ``padded`` images, each by an own draw."""
+    windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # [n, C, dy, dx, H, W], a view
+    n, _, height, width = windows.shape[:4]
+    assert height == width  # one draw serves both directions
+    offsets = torch.randint(0, height, (2, n), generator=generator, device=generator.device)
+    dy, dx = offsets.to(padded.device)
+    return windows[torch.arange(n, device=padded.device), :, dy, dx]
 
 
 def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Crop with a zero padding of 4, and mirror every other image, each by an own draw."""
-    cropped = jitter(images, generator, reach=4)
-    mirrored = torch.randint(0, 2, (len(images),), generator=generator, device=generator.device)
-    return torch.where(
-        mirrored.to(images.device).bool()[:, None, None, None], cropped.flip(3), cropped
-    )
+    return _mirrored(jitter(images, generator, reach=4), generator)
+
+
+def _mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Every other image mirrored, each by an own draw."""
+    draw = torch.randint(0, 2, (len(images),), generator=generator, device=generator.device)
+    return torch.where(draw.to(images.device).bool()[:, None, None, None], images.flip(3), images)
+
+
+def shift_flip(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
+    """Move every image by up to ±``reach`` pixels, continuing it by its reflection, and mirror every
+    other one, each by an own draw."""
+    height, width = images.shape[2:]
+    rows, columns = (_reflected(side, reach).to(images.device) for side in (height, width))
+    padded = images[:, :, rows][:, :, :, columns]
+    return _mirrored(_windows(padded, (height, width), generator), generator)
+
+
+def _reflected(side: int, reach: int) -> Tensor:
+    """Indices of a side continued by its reflection: 2 1 0 1 … for a reach of 2."""
+    index = torch.arange(-reach, side + reach).abs()
+    return torch.where(index < side, index, 2 * (side - 1) - index)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Float images [n, C, H, W] at ``side`` by ``side`` pixels, bilinear with antialiasing."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 AUGMENT = {
     "none": lambda images, generator: images,
     "jitter": jitter,
     "crop_flip": crop_flip,
+    "shift_flip": shift_flip,
 }
 
 

@@ -11,6 +11,7 @@ differ only in the distribution that stands on the left of the KL. Shapes: ``stu
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import torch
@@ -53,14 +54,20 @@ def softened_kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
+def cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with the true labels in nats: the sum over the labelled images of the batch,
+    divided by the size of the batch. A label of −1 stands for none."""
+    return F.cross_entropy(student, labels, ignore_index=-1, reduction="sum") / len(labels)
+
+
 def hard(student, labels, teacher, temperature, generator) -> Parts:
     """Cross-entropy with the true labels; the soft part is zero."""
-    return Parts(F.cross_entropy(student, labels), student.new_zeros(()))
+    return Parts(cross_entropy(student, labels), student.new_zeros(()))
 
 
 def kd(student, labels, teacher, temperature, generator) -> Parts:
     """Knowledge distillation (Hinton et al. 2015): the teacher's softened distribution."""
-    return Parts(F.cross_entropy(student, labels), softened_kl(teacher, student, temperature))
+    return Parts(cross_entropy(student, labels), softened_kl(teacher, student, temperature))
 
 
 def uniform_teacher(student, labels, teacher, temperature, generator) -> Parts:
@@ -107,6 +114,18 @@ def permuted_teacher(student, labels, teacher, temperature, generator) -> Parts:
     return kd(student, labels, permuted, temperature, generator)
 
 
+def confidence_only(student, labels, teacher, temperature, generator) -> Parts:
+    """Soft labels that keep the teacher's probability of the true class at T and spread the rest
+    evenly over the other classes: how sure the teacher is, and nothing of what it takes an image
+    for otherwise (after CWTM of Furlanello et al. 2018)."""
+    log_p = F.log_softmax(teacher / temperature, dim=1)
+    others = _others(labels, teacher.shape[1])
+    even = log_p.gather(1, others).logsumexp(1, keepdim=True) - math.log(others.shape[1])
+    kept = log_p.scatter(1, others, even.expand_as(others))
+    # softened_kl divides by T and normalises; these logarithms are normalised at T already.
+    return kd(student, labels, temperature * kept, temperature, generator)
+
+
 class Decomposition(NamedTuple):
     """KL = target + (1 − p_t) · nontarget, each [batch], in nats (Zhao et al. 2022, equation 5)."""
 
@@ -140,7 +159,7 @@ def decomposition(student, labels, teacher, temperature) -> Decomposition:
 def target_part(student, labels, teacher, temperature, generator) -> Parts:
     """What ``kd`` says of the true class alone: how sure the teacher is of it."""
     parts = decomposition(student, labels, teacher, temperature)
-    return Parts(F.cross_entropy(student, labels), temperature**2 * parts.target.mean())
+    return Parts(cross_entropy(student, labels), temperature**2 * parts.target.mean())
 
 
 def nontarget_part(student, labels, teacher, temperature, generator) -> Parts:
@@ -148,7 +167,7 @@ def nontarget_part(student, labels, teacher, temperature, generator) -> Parts:
     with ``target_part`` it is ``kd``."""
     parts = decomposition(student, labels, teacher, temperature)
     soft = (parts.not_target * parts.nontarget).mean()
-    return Parts(F.cross_entropy(student, labels), temperature**2 * soft)
+    return Parts(cross_entropy(student, labels), temperature**2 * soft)
 
 
 def decoupled(student, labels, teacher, temperature, generator) -> Parts:
@@ -156,7 +175,7 @@ def decoupled(student, labels, teacher, temperature, generator) -> Parts:
     equation 7 with α = β = 1)."""
     parts = decomposition(student, labels, teacher, temperature)
     soft = (parts.target + parts.nontarget).mean()
-    return Parts(F.cross_entropy(student, labels), temperature**2 * soft)
+    return Parts(cross_entropy(student, labels), temperature**2 * soft)
 
 
 def _others(labels: Tensor, classes: int) -> Tensor:
@@ -174,6 +193,7 @@ LOSSES: dict[str, Loss] = {
     # The same arithmetic as kd; what differs is the teacher, a net left at its initialisation.
     "untrained_teacher": kd,
     "permuted_teacher": permuted_teacher,
+    "confidence_only": confidence_only,
     "target_part": target_part,
     "nontarget_part": nontarget_part,
     "decoupled": decoupled,

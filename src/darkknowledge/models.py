@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,55 @@ from torch.nn import functional as F
 from torchvision.models import mobilenetv2, resnet, vgg
 
 from darkknowledge.spec import ModelSpec, SpecError
+
+
+class Network(nn.Module):
+    """A net behind the mean of its training images: logits of ``net(x − mean)``.
+
+    Multilayer perceptrons subtract the mean image [channels, height, width], convolutional nets the
+    mean colour [channels, 1, 1]. Both are zero until :meth:`see` has looked at the training images,
+    and are stored with the weights.
+    """
+
+    mean: Tensor
+
+    def __init__(self, net: nn.Module, mean_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.zeros(mean_shape))
+
+    @torch.no_grad()
+    def see(self, images: Tensor) -> None:
+        """Take from uint8 training ``images`` [n, C, H, W] all that the net knows before training."""
+        mean = images.double().mean(0) / 255
+        colour = self.mean.shape[1:] == (1, 1)
+        self.mean.copy_(mean.mean((1, 2), keepdim=True) if colour else mean)
+        for module in self.net.modules():
+            if isinstance(module, Whitening):
+                module.see(images[: module.SEEN].float() / 255 - self.mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x - self.mean)
+
+
+class ByteDropout(nn.Module):
+    """Dropout whose masks come from random bytes, which cost a fraction of random floats.
+
+    A unit is dropped with probability round(256 · p) / 256, and the others are scaled by one over
+    the rest. On a GPU ``nn.Dropout`` is as fast; the arithmetic is the same everywhere.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.dropped = round(256 * p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        # Eight bytes a draw, from the whole range of int64.
+        words = torch.empty(x.numel() // 8 + 1, dtype=torch.int64, device=x.device)
+        drawn = words.random_(-(2**63), None).view(torch.uint8)[: x.numel()].view(x.shape)
+        return x * ((drawn >= self.dropped).to(x.dtype) * (256 / (256 - self.dropped)))
 
 
 class MLP(nn.Module):
@@ -35,7 +85,7 @@ class MLP(nn.Module):
         for i, (a, b) in enumerate(itertools.pairwise(widths)):
             rate = dropout_hidden if i else dropout_input
             if rate:
-                layers.append(nn.Dropout(rate))
+                layers.append(ByteDropout(rate))
             layers.append(nn.Linear(a, b))
             if i < len(hidden):
                 layers.append(nn.ReLU())
@@ -123,6 +173,43 @@ def plain_cnn(classes: int, channels: tuple[int, ...] = (32, 64, 128)) -> nn.Mod
     return nn.Sequential(*layers, nn.Linear(128, classes))
 
 
+class Whitening(nn.Module):
+    """A fixed 2 by 2 convolution whose outputs on the training images are uncorrelated and of unit
+    variance, each with both signs (Jordan 2024, airbench; Page 2019): [n, 3, H, W] →
+    [n, 24, H − 1, W − 1]."""
+
+    SEEN = 5000
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filters", torch.zeros(24, 3, 2, 2))
+
+    def see(self, images: Tensor) -> None:
+        """Take the filters from float ``images`` [n, 3, H, W] of zero mean."""
+        patches = F.unfold(images, 2).transpose(1, 2).reshape(-1, 12).double()
+        variance, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (vectors / (variance + 1e-4).sqrt()).T.reshape(12, 3, 2, 2)
+        self.filters.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.filters)
+
+
+def airbench(classes: int, widths: tuple[int, ...]) -> nn.Module:
+    """A small net after airbench (Jordan 2024, arXiv 2404.00498): whitened inputs, three groups of two
+    convolutions with batch norm and SiLU, the first of each followed by a max-pool, a global
+    max-pool and a linear layer. It takes images of any size from 17 pixels."""
+    layers: list[nn.Module] = [Whitening(), nn.SiLU()]
+    for a, b in itertools.pairwise((24, *widths)):
+        layers += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.MaxPool2d(2)]
+        layers += [nn.BatchNorm2d(b), nn.SiLU()]
+        layers += [nn.Conv2d(b, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.SiLU()]
+    return nn.Sequential(
+        *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)
+    )
+
+
 _CONVNETS: dict[str, Callable[..., nn.Module]] = {
     "plain_cnn": plain_cnn,
     **{f"resnet{depth}": partial(cifar_resnet, depth) for depth in (8, 20, 32, 56)},
@@ -131,10 +218,11 @@ _CONVNETS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": partial(wide_resnet_of, resnet.resnet50),
     "vgg13": vgg13,
     "mobilenetv2": mobilenetv2_small_images,
+    "airbench": airbench,
 }
 
 
-def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> Network:
     """The net of ``spec`` for images of ``shape`` [channels, height, width], initialised by ``seed``.
 
     Convolutional nets come in channels_last memory format. The caller's random state is left as
@@ -144,10 +232,32 @@ def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> n
         torch.manual_seed(seed)
         if spec.name == "mlp":
             inputs = shape[0] * shape[1] * shape[2]
-            return MLP(inputs, spec.hidden, classes, spec.dropout_input, spec.dropout_hidden)
+            net = MLP(inputs, spec.hidden, classes, spec.dropout_input, spec.dropout_hidden)
+            return Network(net, tuple(shape))
         if tuple(shape) != (3, 32, 32):
             raise SpecError(f"{spec.name} takes RGB images of 32 by 32 pixels, not {shape}.")
         widths = (spec.hidden,) if spec.hidden else ()
-        net = _CONVNETS[spec.name](classes, *widths)
+        convolutional = Network(_CONVNETS[spec.name](classes, *widths), (3, 1, 1))
         # torch declares this keyword for tensors only, and documents it for modules too.
-        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return convolutional.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@torch.no_grad()
+def int8(model: nn.Module) -> nn.Module:
+    """A copy of a net whose matrices and filters went through eight bits: each row (unit or filter)
+    is rounded to whole multiples of its largest absolute weight / 127. Biases stay."""
+    copied = copy.deepcopy(model)
+    for weight in copied.parameters():
+        if weight.ndim > 1:
+            rows = weight.flatten(1)
+            step = (rows.abs().amax(1) / 127).clamp(min=1e-12).view(-1, *[1] * (weight.ndim - 1))
+            weight.copy_((weight / step).round() * step)
+    return copied
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load stored weights; those of recipe version 1, which centred nothing, too."""
+    if "mean" not in state:
+        state = {f"net.{name}": value for name, value in state.items()}
+        state["mean"] = torch.zeros_like(model.state_dict()["mean"])
+    model.load_state_dict(state)

@@ -127,7 +127,7 @@ def read_card(weights: Path) -> Card:
     except RecursionError:
         raise WeightsError(f"{path} is no card of published weights (nested too deeply).") from None
     except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).split())[:240]
         raise WeightsError(f"{path} is no card of published weights ({reason}).") from None
     if found != card.sha256:
         raise WeightsError(f"{weights} is not the file that its card describes: fetch both again.")
@@ -147,9 +147,9 @@ def _network(weights: Path, net: ModelSpec, shape: tuple[int, ...], classes: int
         content = load_safetensors(weights.read_bytes())
         with torch.device("meta"):  # what a card claims costs nothing until the weights fit it
             model = models.build(net, shape, classes, seed=0)
-        model.load_state_dict({name: value.to("meta") for name, value in content.items()})
+        models.load_state(model, {name: value.to("meta") for name, value in content.items()})
         model = models.build(net, shape, classes, seed=0)
-        model.load_state_dict(content)
+        models.load_state(model, content)
     except Exception as error:  # safetensors and torch raise what they like
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"{weights} does not fit the net of its card: {reason}") from None

@@ -28,9 +28,20 @@ SAMPLE = 10_000
 Progress = Callable[[RunSpec, Epoch], None]
 
 
+class NotReproduced(RuntimeError):
+    """A run that was trained again came out otherwise than its record says; the message says why and
+    what to do. The record stays as it is."""
+
+
 def available(device: str) -> bool:
     """Whether this machine has the device type."""
     return device == "cpu" or torch.cuda.is_available()
+
+
+def trainable(spec: RunSpec) -> bool:
+    """Whether a run can be trained here: its device is there, and multiplies bf16 if it needs to."""
+    emulated = spec.device == "cpu" and spec.precision == "bf16" and not cost.multiplies_bf16()
+    return available(spec.device) and not emulated
 
 
 def stored(spec: RunSpec, store: Store) -> dict[str, Any] | None:
@@ -48,10 +59,10 @@ def execute(
 ) -> dict[str, Any]:
     """The record of ``spec``: read if it is stored, trained and stored if not.
 
-    With ``need_weights`` a record whose weights are not at hand counts as missing: the run is
-    trained again, and its record and its weights are replaced together. A run that diverged is noted
-    in the store and not tried again while the note is there.
-    Raises DataError, NonFiniteLoss, RecordError.
+    With ``need_weights`` a run whose weights are not at hand is trained again. That must give the
+    weights of its record, which is never overwritten. A run that diverged is noted in the store and
+    not tried again while the note is there.
+    Raises DataError, NonFiniteLoss, NotReproduced, RecordError.
     """
 
     def usable() -> dict[str, Any] | None:
@@ -71,17 +82,26 @@ def execute(
         if spec.teacher:
             execute(spec.teacher, store, data_root, on_epoch, need_weights=True)
         try:
-            record = _train(spec, store, data_root, on_epoch)
+            record, weights = _train(spec, store, data_root, on_epoch)
         except NonFiniteLoss as error:
             note = {"run_id": spec.run_id, "label": spec.label, "spec": spec.full()}
             note |= {"reason": str(error), "provenance": _circumstances(spec)}
             store.write_diverged(spec.data.name, note)
             raise
-        store.write(spec.data.name, record)
-    return record
+        known = stored(spec, store)
+        if known and known["weights_sha256"] != record["weights_sha256"]:
+            raise NotReproduced(
+                f"{spec.label} was trained again for its weights and came out otherwise than its "
+                f"record, which stays: copy {store.weights_path(spec.run_id).name} from where it was "
+                f"trained ({known['provenance']['device_name']})."
+            )
+        atomic_write(store.weights_path(spec.run_id), weights)
+        if not known:
+            store.write(spec.data.name, record)
+    return known or record
 
 
-def network(spec: RunSpec, shape: tuple[int, ...]) -> nn.Module:
+def network(spec: RunSpec, shape: tuple[int, ...]) -> models.Network:
     """The untrained net of a run, for images of ``shape`` [channels, height, width]."""
     return models.build(
         spec.model, shape, spec.data.classes, stream_seed(spec.seed, "initialisation")
@@ -95,7 +115,7 @@ def trained_network(spec: RunSpec, shape: tuple[int, ...], store: Store) -> nn.M
 
 def _with_weights(spec: RunSpec, shape: tuple[int, ...], content: bytes) -> nn.Module:
     model = network(spec, shape)
-    model.load_state_dict(load_safetensors(content))  # copies fp16 into the fp32 parameters
+    models.load_state(model, load_safetensors(content))  # copies fp16 into the fp32 parameters
     return model.eval()
 
 
@@ -108,7 +128,10 @@ def _packed(model: nn.Module, name: str) -> bytes:
     return save_safetensors(half)
 
 
-def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> dict[str, Any]:
+def _train(
+    spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress
+) -> tuple[dict[str, Any], bytes]:
+    """The record of a run and its weights."""
     began = time.perf_counter()
     dataset = data.load(spec.data, data_root, spec.device)
     teacher = teacher_sha256 = None
@@ -117,9 +140,10 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
         teacher = _with_weights(spec.teacher, dataset.shape, content).to(spec.device)
         teacher_sha256 = hashlib.sha256(content).hexdigest()
     model = network(spec, dataset.shape).to(spec.device)
+    model.see(dataset.train.images)
     soft_targets = None
-    if teacher:
-        sample = dataset.train.take(torch.arange(min(SAMPLE, len(dataset.train))))
+    if teacher and not spec.data.noise:
+        sample = dataset.train.take((dataset.train.labels >= 0).nonzero()[:SAMPLE, 0])
         said, begun = (logits(net, sample.images, spec.precision) for net in (teacher, model))
         soft_targets = metrics.soft_targets(said, begun, sample.labels, spec.loss.temperature)
     training_began = time.perf_counter()
@@ -137,21 +161,24 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
     )
     training_seconds = time.perf_counter() - training_began
     content = _packed(model, spec.label)
-    atomic_write(store.weights_path(spec.run_id), content)
     # Everything below speaks of the stored weights, so that whoever loads them finds these numbers.
-    model = _with_weights(spec, dataset.shape, content).to(spec.device)
+    final_model = _with_weights(spec, dataset.shape, content).to(spec.device)
 
     def outputs(net: nn.Module, split: data.Split) -> Tensor:
         return logits(net, split.images, spec.precision).cpu()
 
     final, all_logits = {}, {}
     for name, split in (("validation", dataset.validation), ("test", dataset.test)):
-        found = outputs(model, split)
+        found = outputs(final_model, split)
         all_logits[name] = (found, split.labels.cpu())
         final[name] = metrics.report(
             *all_logits[name], outputs(teacher, split) if teacher else None
         )
-    store.keep(spec.data.name, LABELS, _digits(dataset.test.labels).encode())
+    quantised = metrics.errors(
+        outputs(models.int8(final_model), dataset.test), all_logits["test"][1]
+    )
+    classes = spec.data.classes
+    store.keep(spec.data.name, LABELS, as_text(dataset.test.labels, classes).encode())
     examples = data.examples(dataset.test)
     store.keep(spec.data.name, EXAMPLES, data.contact_sheet(dataset.test, examples))
     unseen = None
@@ -162,16 +189,17 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
         shown = found[examples[list(spec.data.unseen)]]  # [classes, images, logits]
         unseen["examples"] = [[[round(v, 3) for v in z] for z in c] for c in shown.tolist()]
     images = len(dataset.train) * spec.recipe.epochs
-    return {
+    record = {
         "run_id": spec.run_id,
         "label": spec.label,
         "spec": spec.full(),
         "history": {k: [getattr(e, k) for e in history] for k in Epoch.__dataclass_fields__},
         **final,
+        "test_int8": {"errors": quantised},
         "soft_targets": soft_targets,
         "unseen": unseen,
-        "predictions": _digits(found.argmax(1)),
-        "cost": cost.static(model, dataset.shape) | {"bytes_fp16": len(content)},
+        "predictions": as_text(found.argmax(1), classes),
+        "cost": cost.static(final_model, dataset.shape) | {"bytes_fp16": len(content)},
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "teacher_weights_sha256": teacher_sha256,
         "provenance": {
@@ -183,20 +211,24 @@ def _train(spec: RunSpec, store: Store, data_root: Any, on_epoch: Progress) -> d
             **_circumstances(spec),
         },
     }
+    return record, content
 
 
 def _circumstances(spec: RunSpec) -> dict[str, Any]:
     return {
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device_name": cost.device_name(spec.device),
+        "processor": cost.processor(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "commit": commit(),
     }
 
 
-def _digits(classes: Tensor) -> str:
-    return "".join(map(str, classes.tolist()))
+def as_text(labels: Tensor, classes: int) -> str:
+    """Classes [n] as one string of equally long numbers: a digit each for up to ten classes."""
+    width = len(str(classes - 1))
+    return "".join(f"{label:0{width}}" for label in labels.tolist())
 
 
 def versions() -> dict[str, str]:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 #: Raised by one whenever the arithmetic of a training changes, so that old records do not pass
-#: for new ones.
-RECIPE_VERSION = 1
+#: for new ones. 2: every net centres its inputs on its training images, dropout masks come from
+#: random bytes, momentum is Nesterov's.
+RECIPE_VERSION = 2
 
 #: SHA-256 over the images and labels of training and test set, in that order; for image trees over
 #: their files (decoders differ in the last bit); for CIFAR-10 the MD5 that torchvision checks.
@@ -32,7 +33,7 @@ DATASETS = ("mnist", "mnist5k", "mnist5k_rgb", "cifar10", "cifar10_jpeg")
 #: Convolutional nets for 32 by 32 RGB images.
 CONVNETS = (
     *("plain_cnn", "resnet8", "resnet20", "resnet32", "resnet56"),
-    *("resnet18", "resnet34", "resnet50", "vgg13", "mobilenetv2"),
+    *("resnet18", "resnet34", "resnet50", "vgg13", "mobilenetv2", "airbench"),
 )
 MODELS = ("mlp", *CONVNETS)
 MODES = (
@@ -44,6 +45,7 @@ MODES = (
     "shuffled_teacher",
     "permuted_teacher",
     "untrained_teacher",
+    "confidence_only",
     "target_part",
     "nontarget_part",
     "decoupled",
@@ -52,7 +54,9 @@ MODES = (
 TEACHER_MODES = ("kd", *MODES[MODES.index("shuffled_teacher") :])
 #: Whether the teacher labels the very augmented image that the student sees, or another draw.
 TEACHER_VIEWS = ("same", "independent")
-AUGMENTATIONS = ("none", "jitter", "crop_flip")
+#: Modes whose soft part needs no true label, so that unlabelled images can teach.
+LABEL_FREE_MODES = ("kd", "uniform_teacher", "shuffled_teacher", "untrained_teacher")
+AUGMENTATIONS = ("none", "jitter", "crop_flip", "shift_flip")
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("one_cycle", "cosine", "constant")
 PRECISIONS = ("bf16", "fp32")
@@ -156,8 +160,11 @@ def _set(spec: Any, **values: Any) -> None:
 class DataSpec:
     """The data of a run: which set, how much of it is held out, and which classes the training sees.
 
-    ``validation`` counts the images held out of the training set. ``omit`` and ``keep`` filter
-    only the training split (the transfer set of a student), never validation or test.
+    ``validation`` counts the images held out of the training set. All else concerns only the
+    training split (the transfer set of a student), never validation or test: ``omit`` and ``keep``
+    name classes; ``share`` draws that share of every class by the number ``draw``, or, as
+    ``complement``, all others; with ``unlabelled`` the others stay, without their labels. ``noise``
+    puts uniform noise, drawn by ``draw``, in the place of every image, and leaves no label.
     """
 
     name: str
@@ -166,9 +173,22 @@ class DataSpec:
     omit: tuple[int, ...] = ()
     keep: tuple[int, ...] = ()
     classes: int = 10
+    share: float = 1.0
+    complement: bool = False
+    unlabelled: bool = False
+    noise: bool = False
+    draw: int = 0
 
     def __post_init__(self) -> None:
         choose("dataset", self.name, DATASETS)
+        _set(self, share=number("share", self.share, 0, 1))
+        integer("draw", self.draw)
+        if self.share == 0 or (self.complement and self.unlabelled):
+            raise SpecError("share must be above 0, and its complement cannot be unlabelled.")
+        if self.share == 1 and (self.complement or self.unlabelled):
+            raise SpecError("complement and unlabelled need a share below 1.")
+        if self.draw and self.share == 1 and not self.noise:
+            raise SpecError("draw is for a share of the images, or for noise.")
         if not isinstance(self.fingerprint, str) or not self.fingerprint:
             raise SpecError("fingerprint must be the data set's SHA-256, as a string.")
         integer("classes", self.classes, 2)
@@ -195,16 +215,21 @@ class DataSpec:
 
 
 def data_spec(
-    name: str, validation: int, omit: tuple[int, ...] = (), keep: tuple[int, ...] = ()
+    name: str,
+    validation: int,
+    omit: tuple[int, ...] = (),
+    keep: tuple[int, ...] = (),
+    **subset: Any,
 ) -> DataSpec:
     """The DataSpec of a data set that this package knows, with its pinned fingerprint."""
-    return DataSpec(name, FINGERPRINTS.get(name, "?"), validation, omit, keep)
+    return DataSpec(name, FINGERPRINTS.get(name, "?"), validation, omit, keep, **subset)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network by name. ``hidden`` are the units of each hidden layer of ``mlp``, or the channels
-    of the three convolutions of ``plain_cnn`` (empty: its own); dropout belongs to ``mlp``."""
+    """A network by name. ``hidden`` are the units of each hidden layer of ``mlp``, the channels of
+    the three convolutions of ``plain_cnn`` (empty: its own), or those of the three groups of
+    ``airbench``; dropout belongs to ``mlp``."""
 
     name: str
     hidden: tuple[int, ...] = ()
@@ -223,8 +248,10 @@ class ModelSpec:
             raise SpecError(f"dropout belongs to mlp, not to {self.name}.")
         if self.name == "plain_cnn" and len(self.hidden) not in (0, 3):
             raise SpecError("plain_cnn has three widths or none, as plain_cnn-8-16-32.")
-        if self.name not in ("mlp", "plain_cnn") and self.hidden:
-            raise SpecError(f"widths belong to mlp and plain_cnn, not to {self.name}.")
+        if self.name == "airbench" and len(self.hidden) != 3:
+            raise SpecError("airbench has three widths, as airbench-32-128-128.")
+        if self.name not in ("mlp", "plain_cnn", "airbench") and self.hidden:
+            raise SpecError(f"widths belong to mlp, plain_cnn and airbench, not to {self.name}.")
 
     @property
     def label(self) -> str:
@@ -248,6 +275,8 @@ class Recipe:
     """How a network is optimised. ``epochs`` 0 leaves it at its initialisation.
 
     ``max_norm`` bounds the L2 norm of the weights into each hidden unit; 0 switches it off.
+    ``sides`` are the sides in pixels to which the images of equal parts of the training are resized,
+    as (20, 26, 32); empty leaves their size alone.
     """
 
     optimiser: str
@@ -259,6 +288,7 @@ class Recipe:
     weight_decay: float = 0.0
     max_norm: float = 0.0
     augmentation: str = "none"
+    sides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         choose("optimiser", self.optimiser, OPTIMISERS)
@@ -272,6 +302,7 @@ class Recipe:
             momentum=number("momentum", self.momentum, 0, 0.9999),
             weight_decay=number("weight_decay", self.weight_decay, 0),
             max_norm=number("max_norm", self.max_norm, 0),
+            sides=integers("sides", self.sides, 8),
         )
 
 
@@ -343,6 +374,11 @@ class RunSpec:
             raise SpecError(f"mode {self.loss.mode!r} needs a teacher.")
         if not needs and self.teacher is not None:
             raise SpecError(f"mode {self.loss.mode!r} has no teacher.")
+        labels = not (self.data.unlabelled or self.data.noise)
+        if not labels and self.loss.mode not in LABEL_FREE_MODES:
+            raise SpecError(f"mode {self.loss.mode!r} needs the label of every image.")
+        if self.data.noise and self.loss.w_hard:
+            raise SpecError("noise has no labels: w_hard must be 0.")
         if self.loss.teacher_view != "same" and (not needs or self.recipe.augmentation == "none"):
             raise SpecError(
                 f"teacher_view {self.loss.teacher_view!r} needs a teacher and an augmentation."

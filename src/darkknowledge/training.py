@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darkknowledge.data import AUGMENT, Split, scaled
+from darkknowledge.data import AUGMENT, Split, resized, scaled
 from darkknowledge.losses import LOSSES
 from darkknowledge.metrics import errors
 from darkknowledge.spec import LossSpec, Recipe
@@ -75,6 +75,7 @@ def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             model.parameters(),
             recipe.lr,
             momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
             fused=True,
         )
@@ -104,6 +105,11 @@ def clip_norms(model: nn.Module, limit: float) -> None:
         layer.weight.copy_(torch.renorm(layer.weight, 2, 0, limit))
 
 
+def side_of(recipe: Recipe, done: float) -> int:
+    """The side of the images in pixels after the share ``done`` of the training, 0 ≤ done < 1."""
+    return recipe.sides[int(done * len(recipe.sides))]
+
+
 def fit(
     model: nn.Module,
     train: Split,
@@ -121,7 +127,8 @@ def fit(
 
     train, validation: on the model's device. teacher: a trained net on the same device, used in
     eval mode without gradients. Its logits are computed once where the inputs do not change, and on
-    the very batch that the student sees where they are augmented. An incomplete last batch is
+    the very view that the student has of an image where they are augmented, but always at its full
+    size. An incomplete last batch is
     dropped; the next epoch shuffles anew. Raises NonFiniteLoss.
     """
     device = train.images.device
@@ -148,17 +155,20 @@ def fit(
             began = time.perf_counter()
             sums = torch.zeros(2, device=device)
             model.train()
-            for index in (
-                torch.randperm(len(train), generator=order).to(device).split(batch)[:steps]
-            ):
+            shuffled = torch.randperm(len(train), generator=order).to(device)
+            for step, index in enumerate(shuffled.split(batch)[:steps]):
                 images = train.images[index]
-                inputs = scaled(augment(images, augmentation))
+                view = scaled(augment(images, augmentation))
+                inputs = view
+                if recipe.sides:
+                    done = (epoch - 1) * steps + step
+                    inputs = resized(view, side_of(recipe, done / (recipe.epochs * steps)))
                 with autocast(device.type, precision):
                     output = model(inputs).float()
                     if cached is not None:
                         target = cached[index]
                     elif teacher is not None:
-                        seen = scaled(augment(images, other_view)) if other_view else inputs
+                        seen = scaled(augment(images, other_view)) if other_view else view
                         with torch.no_grad():
                             target = teacher(seen).float()
                     else:
