@@ -34,13 +34,15 @@ MAY_IMPORT = {
     "worlds": {"spec"},
     "bench": {"spec", "data", "models", "training", "cost", "records"},
     "params": {"spec", "worlds"},
-    "training": {"spec", "data", "losses", "metrics"},
+    "muon": set(),
+    "training": {"spec", "data", "losses", "metrics", "muon"},
     "published": {"spec", "data", "models", "metrics", "training", "records"},
     "records": {"spec"},
     "run": {"spec", "data", "models", "losses", "metrics", "training", "cost", "records"},
     "workers": {"spec", "run", "records"},
     "engine": {"spec", "run", "records", "workers"},
     "grids": {"spec", "params", "worlds"},
+    "plan": {"spec", "params"},
     "study": {"params", "grids", "run", "records", "workers", "cost", "data", "training"},
     "statistics": set(),
     "wording": {"statistics"},
@@ -54,8 +56,8 @@ MAY_IMPORT = {
     "paper": {"answers", "tables", "figures", "claims", "records", "params"},
 }
 TRAINING = {
-    *("spec", "params", "worlds", "data", "models", "losses", "metrics", "training"),
-    *("cost", "records", "run", "workers", "engine", "grids", "study", "bench"),
+    *("spec", "params", "worlds", "data", "models", "losses", "metrics", "muon", "training"),
+    *("cost", "records", "plan", "run", "workers", "engine", "grids", "study", "bench"),
 }
 TRAINING_NEEDS = {
     *("torch", "torchvision", "numpy", "pandas", "yaml", "safetensors", "tqdm"),
@@ -68,6 +70,7 @@ WITHOUT_TORCH = {
     "params",
     "worlds",
     "grids",
+    "plan",
     "study",
     *READING,
     "rendering",

@@ -205,6 +205,9 @@ def airbench(classes: int, widths: tuple[int, ...]) -> nn.Module:
         layers += [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.MaxPool2d(2)]
         layers += [nn.BatchNorm2d(b), nn.SiLU()]
         layers += [nn.Conv2d(b, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.SiLU()]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):  # as many filters as there are inputs begin as identities
+            nn.init.dirac_(layer.weight[: layer.in_channels].detach())
     return nn.Sequential(
         *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)
     )

@@ -57,8 +57,8 @@ TEACHER_VIEWS = ("same", "independent")
 #: Modes whose soft part needs no true label, so that unlabelled images can teach.
 LABEL_FREE_MODES = ("kd", "uniform_teacher", "shuffled_teacher", "untrained_teacher")
 AUGMENTATIONS = ("none", "jitter", "crop_flip", "shift_flip")
-OPTIMISERS = ("sgd", "adamw")
-SCHEDULES = ("one_cycle", "cosine", "constant")
+OPTIMISERS = ("sgd", "adamw", "muon")
+SCHEDULES = ("one_cycle", "cosine", "linear", "constant")
 PRECISIONS = ("bf16", "fp32")
 DEVICES = ("cpu", "cuda")
 #: No whole number of a spec reaches it.

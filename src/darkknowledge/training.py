@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from darkknowledge.data import AUGMENT, Split, resized, scaled
 from darkknowledge.losses import LOSSES
 from darkknowledge.metrics import errors
+from darkknowledge.muon import Muon
 from darkknowledge.spec import LossSpec, Recipe
 
 
@@ -69,7 +70,9 @@ def logits(model: nn.Module, images: Tensor, precision: str, batch: int = 2000) 
 
 
 def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW, as the recipe names it."""
+    """SGD with Nesterov momentum, AdamW or Muon, as the recipe names it."""
+    if recipe.optimiser == "muon":
+        return Muon(model, recipe.lr, recipe.momentum)
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(
             model.parameters(),
@@ -87,12 +90,15 @@ def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def schedule(
     optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over ``steps`` steps: one-cycle (Smith & Topin 2018), cosine or constant."""
+    """The learning rate over ``steps`` steps: one-cycle (Smith & Topin 2018), cosine, linear to zero,
+    or constant."""
     schedulers = torch.optim.lr_scheduler
     if recipe.schedule == "one_cycle":
         return schedulers.OneCycleLR(optimiser, recipe.lr, total_steps=steps, cycle_momentum=False)
     if recipe.schedule == "cosine":
         return schedulers.CosineAnnealingLR(optimiser, steps)
+    if recipe.schedule == "linear":
+        return schedulers.LinearLR(optimiser, 1.0, 0.0, steps)
     return schedulers.LambdaLR(optimiser, lambda step: 1.0)
 
 

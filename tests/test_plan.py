@@ -1,0 +1,146 @@
+"""The study's plan: blocks that share nothing, teachers before students, and the page that says so."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from darkknowledge import params as p
+from darkknowledge import plan as planned
+from darkknowledge.spec import SpecError
+
+PLAN = planned.read("paper")
+UNITS = planned.units(PLAN)
+ARMS = {(a.family, a.block, a.name): a.spec for unit in UNITS for a in unit}
+
+
+def arms(family: str, block: int = 200) -> dict[str, object]:
+    return dict(planned.FAMILIES[family](PLAN, block))
+
+
+def test_the_page_of_the_plan_lists_its_families_in_order_with_their_blocks():
+    path = p.project_root() / "report" / "analysis-plan.md"
+    page = path.read_text(encoding="utf-8").partition("## Primary claims")[0]
+    rows = re.findall(r"^\| (\w+) \|.*\| (\d+) \|$", page, re.MULTILINE)
+    listed = [(name, int(n)) for name, n in rows if name in planned.FAMILIES]
+    assert listed == [(name, PLAN.n[name]) for name in planned.FAMILIES]
+
+
+def test_units_are_family_by_block_in_the_order_of_the_families():
+    assert len(UNITS) == sum(PLAN.n.values())
+    order = [(unit[0].family, unit[0].block) for unit in UNITS]
+    assert order == [(f, b) for f in planned.FAMILIES for b in PLAN.blocks[: PLAN.n[f]]]
+    assert all(
+        {(a.family, a.block) for a in unit} == {key} for unit, key in zip(UNITS, order, strict=True)
+    )
+
+
+def test_every_run_stands_once_and_after_its_teacher():
+    seen: set[str] = set()
+    for arm in (a for unit in UNITS for a in unit):
+        assert arm.spec.run_id not in seen
+        assert arm.spec.teacher is None or arm.spec.teacher.run_id in seen
+        seen.add(arm.spec.run_id)
+
+
+def test_blocks_share_nothing():
+    """A run, its teacher and what is drawn for it belong to its own block."""
+    for arm in (a for unit in UNITS for a in unit):
+        spec = arm.spec
+        assert spec.seed in (arm.block, arm.block + planned.OTHER_SEED)
+        assert spec.data.draw in (0, arm.block)
+        if spec.teacher:
+            assert spec.teacher.seed == arm.block
+
+
+@pytest.mark.parametrize("family", ["cifar", "pairs", "pair_temperatures", "cifar_weights"])
+def test_a_student_of_its_own_kind_starts_elsewhere_and_learns_from_the_hard_label_net(family):
+    own = [spec for name, spec in arms(family).items() if "by_own" in name]
+    baseline = arms("cifar")["strong_hard"] if "cifar" in family else arms("core")["hard"]
+    assert own
+    for spec in own:
+        assert spec.teacher == baseline and spec.model == baseline.model
+        assert spec.seed == baseline.seed + planned.OTHER_SEED
+
+
+def test_the_sides_of_a_contrast_differ_in_what_it_is_about_and_in_nothing_else():
+    """Compared as dictionaries of settings: the only keys that differ."""
+
+    def differing(a, b) -> set[str]:
+        one, other = dataclasses.asdict(a), dataclasses.asdict(b)
+        return {
+            f"{part}.{key}"
+            if isinstance(one[part], dict) and isinstance(other[part], dict)
+            else part
+            for part in one
+            for key in (one[part] if isinstance(one[part], dict) else [""])
+            if (
+                one[part].get(key) != other[part].get(key)
+                if isinstance(one[part], dict) and isinstance(other[part], dict)
+                else one[part] != other[part]
+            )
+        }
+
+    found, loss = (
+        arms("core"),
+        {"loss.mode", "loss.temperature", "loss.w_hard", "loss.w_soft", "teacher"},
+    )
+    kd = found[f"kd_T{PLAN.temperature:g}"]
+    assert differing(kd, found["hard"]) <= loss | {"recipe.lr"}
+    assert differing(kd, found["kd_T1"]) == {"loss.temperature"}
+    assert differing(kd, found["confidence_only"]) == {"loss.mode"}
+    assert differing(kd, arms("omitted")["kd_without_3"]) == {"data.omit"}
+    assert differing(found["hard"], arms("omitted_control")["hard_without_3"]) == {"data.omit"}
+    assert differing(kd, arms("rivals")["permuted_teacher"]) == {"loss.mode"}
+    assert differing(kd, arms("rivals")["soft_only"]) == {"loss.w_hard", "loss.w_soft"}
+    jittered = arms("jittered")
+    assert differing(jittered["hard_jitter"], jittered["kd_jitter"]) == loss
+    dropout = {"model.dropout_input", "model.dropout_hidden"}
+    assert differing(found["teacher"], found["hard_augmented"]) == {"model.hidden"} | dropout
+    cifar = arms("cifar")
+    assert differing(cifar["strong_by_weak"], cifar["strong_hard"]) == loss
+    assert differing(cifar["weak_by_strong"], cifar["weak_hard"]) == loss
+    assert differing(cifar["strong_hard"], cifar["weak_hard"]) == {"model.hidden"}
+    halves = arms("unfamiliar")
+    assert differing(halves["kd_same_half"], halves["kd_other_half"]) == {"data.complement"}
+    for name, spec in arms("few_labels").items():
+        assert spec.recipe.augmentation == ("jitter" if name.endswith("jitter") else "none")
+
+
+def test_equal_budget_has_the_flops_of_teacher_and_student_together():
+    found, equal = arms("core"), arms("budget")
+    products = {1200: 2_392_800, 800: 1_275_200}
+    teacher, hard = found["teacher"].recipe.epochs, found["hard"].recipe.epochs
+    together = teacher * products[1200] / products[800] + hard
+    assert abs(equal["hard_equal_budget"].recipe.epochs - together) < 1
+    assert equal["strong_twice"].recipe.epochs == 2 * arms("cifar")["strong_hard"].recipe.epochs
+
+
+def settings() -> dict[str, object]:
+    return {f.name: getattr(PLAN, f.name) for f in dataclasses.fields(PLAN)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"alpha": "high"}, "alpha"),
+        ({"blocks": 200}, "blocks"),
+        ({"blocks": [200, 200]}, "twice"),
+        ({"temperatures": [1.0, "2"]}, r"temperatures\[1\]"),
+        ({"virtual_teacher": [1.0]}, "virtual_teacher"),
+        ({"augmented_recipes": []}, "augmented_recipes"),
+        ({"n": {}}, "core"),
+        ({"n": {**PLAN.n, "core": 11}}, "core"),
+        ({"n": {**PLAN.n, "corn": 1}}, "Did you mean 'core'"),
+        ({"student": 3}, "student"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_by_its_name(changes, words):
+    with pytest.raises(SpecError, match=words):
+        planned.Plan(**settings() | changes)
+
+
+def test_a_profile_without_a_plan_has_none():
+    assert planned.read("quick") is None
