@@ -1,0 +1,96 @@
+"""A document's code becomes what a notebook would show of it, once, and leaves nothing else behind."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pytest
+
+from darkknowledge import execution
+
+FIGURE = """```{python}
+#| label: fig-one
+#| fig-cap: "A *cap*."
+#| fig-alt: 'A "quoted" text.'
+import matplotlib.pyplot as plt
+plt.figure().add_subplot().plot([1, 2]);
+```"""
+
+
+def executed(tmp_path, text: str) -> str:
+    (tmp_path / "index.qmd").write_text(text, encoding="utf-8")
+    return execution.execute(tmp_path / "index.qmd", tmp_path / "figures")
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("x = 3\nx", "```\n3\n```"),
+        ("x = 3\nx;", ""),
+        ("print('*a*')", "```\n*a*\n```"),
+        ("#| output: asis\nprint('*a*')", "*a*\n"),
+        ("#| include: false\nprint('a')\n1", ""),
+        ("from IPython.display import Markdown\nMarkdown('*a*')", "*a*"),
+        ("", ""),
+    ],
+)
+def test_a_cell_shows_its_last_value_and_what_it_prints(tmp_path, cell, shown):
+    assert executed(tmp_path, f"a\n\n```{{python}}\n{cell}\n```\n\nb") == f"a\n\n{shown}\n\nb"
+
+
+def test_cells_and_expressions_run_in_their_order_in_one_namespace(tmp_path):
+    text = "```{python}\nx = 1\n```\n`{python} x`\n```{python}\nx += 1\n```\n`{python} x + x`"
+    assert executed(tmp_path, text).split() == ["1", "4"]
+
+
+def test_a_value_within_the_text_is_plain_words_unless_it_is_markdown(tmp_path):
+    text = "```{python}\nfrom IPython.display import Markdown\n```\n"
+    assert executed(tmp_path, text + "`{python} '*a_b* @c'`").strip() == r"\*a\_b\* \@c"
+    assert executed(tmp_path, text + "`{python} Markdown('*a*')`").strip() == "*a*"
+
+
+def test_partials_stand_in_their_places_and_are_executed(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "_a.qmd").write_text("`{python} 1 + 1` é\n\n{{< include _b.qmd >}}\n")
+    (tmp_path / "parts" / "_b.qmd").write_text("b")
+    assert executed(tmp_path, "{{< include parts/_a.qmd >}}\n\nc").split() == ["2", "é", "b", "c"]
+
+
+def test_a_figure_is_saved_and_named_with_caption_and_alternative_text(tmp_path):
+    found = executed(tmp_path, FIGURE)
+    assert found == (
+        '![A *cap*.](figures/fig-one.svg){#fig-one fig-alt="A &quot;quoted&quot; text."}'
+    )
+    drawn = (tmp_path / "figures" / "fig-one.svg").read_bytes()
+    assert drawn.startswith(b"<?xml") and b"dc:date" not in drawn
+    assert not plt.get_fignums()
+
+
+def test_a_figure_that_is_not_drawn_is_still_there_to_be_referred_to(tmp_path):
+    found = executed(tmp_path, FIGURE.replace("plt.figure().add_subplot().plot([1, 2]);", "None;"))
+    assert found == f"::: {{#fig-one}}\n{execution.NO_FIGURE}\n\nA *cap*.\n:::"
+
+
+def test_the_look_of_figures_made_elsewhere_is_left_alone(tmp_path):
+    before, mine = dict(mpl.rcParams), plt.figure()
+    executed(tmp_path, "```{python}\nimport matplotlib as m\nm.rcParams['font.size'] = 3\n```")
+    assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == [mine.number]
+    plt.close(mine)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\n\n```{python}\n#| label: bad\n1 / 0\n```", "line 3 .*label: bad.*ZeroDivisionError"),
+        ("`{python} lost`", "line 1 .lost.: NameError"),
+        ("```{python}\n#| fig-width: 3\n1\n```", "fig-width is not one of"),
+        (FIGURE.replace("fig-alt: ", "label: "), "needs the option fig-alt"),
+        (FIGURE.replace("plt.figure()", "plt.figure(); plt.figure()"), "one figure at most"),
+        ("```{python .numberLines}\n1\n```", "```{python .numberLines}"),
+        ("{{< include nowhere.qmd >}}", "nowhere.qmd"),
+    ],
+)
+def test_what_cannot_be_executed_is_named(tmp_path, text, said):
+    with pytest.raises((RuntimeError, OSError), match=said):
+        executed(tmp_path, text)
