@@ -19,6 +19,9 @@ from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, Recipe, RunSpec
 
 REPOSITORY = Path(__file__).parents[1]
 
+# No test renders with Quarto, or tries to install it, unless it says so.
+os.environ["DARKKNOWLEDGE_NO_QUARTO"] = "1"
+
 # A shell starts its background processes deaf to Ctrl-C, and what tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

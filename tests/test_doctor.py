@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from darkknowledge import doctor
+from darkknowledge.pandoc import Pandoc
 from small_project import call
 
 
@@ -24,13 +25,13 @@ def test_where_the_tests_run_nothing_needed_is_missing(store):
 def test_every_failure_has_a_remedy(store, monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setattr("quarto.path", lambda: None)
+    monkeypatch.setattr(Pandoc, "here", staticmethod(lambda: False))
     monkeypatch.setattr("torchvision.ops.nms", lambda *args: 1 / 0)
     monkeypatch.setattr(doctor, "FREE_DISK", 1e18)
     monkeypatch.setattr("jupyter_client.kernelspec.KernelSpecManager.get_kernel_spec", no_kernel)
     found = findings(type(store)(blocked / "results"), str(tmp_path / "nowhere"))
     ill = {name for name, finding in found.items() if not finding.fine}
-    assert ill >= {"Quarto", "torch and torchvision", "free disk", "notebook kernel", "MNIST"}
+    assert ill >= {"renderer", "torch and torchvision", "free disk", "notebook kernel", "MNIST"}
     assert "results folder" in ill and "CIFAR-10 mirror" in ill
     for name in ill:
         assert found[name].remedy.endswith("."), name
@@ -46,9 +47,9 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(store, monkeypatc
     def broken():
         raise ValueError("unforeseen")
 
-    monkeypatch.setattr(doctor, "_quarto", broken)
+    monkeypatch.setattr(doctor, "_renderer", broken)
     found = findings(store)
-    assert found["Quarto"].found == "ValueError: unforeseen"
+    assert found["renderer"].found == "ValueError: unforeseen"
     assert found["notebook kernel"].fine
 
 

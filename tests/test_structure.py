@@ -51,8 +51,10 @@ MAY_IMPORT = {
     "answers": {"answers", "statistics", "wording", "claims", "records"},
     "tables": {"tables", "statistics", "wording", "claims", "answers", "conventions"},
     "figures": {"figures", "statistics", "wording", "claims", "answers", "records"},
-    "rendering": {"paper", "params", "records"},
-    "editions": {"rendering", "paper", "params", "records"},
+    "execution": set(),
+    "pandoc": {"records"},
+    "rendering": {"paper", "params", "spec", "execution", "pandoc"},
+    "editions": {"rendering", "pandoc", "paper", "params", "records"},
     "paper": {"answers", "tables", "figures", "claims", "records", "params"},
 }
 TRAINING = {
@@ -73,6 +75,8 @@ WITHOUT_TORCH = {
     "plan",
     "study",
     *READING,
+    "execution",
+    "pandoc",
     "rendering",
     "editions",
     "doctor",

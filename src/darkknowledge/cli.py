@@ -100,8 +100,14 @@ def _parser() -> argparse.ArgumentParser:
         help="train just these runs, one after the other in this process, and write no table",
     )
     command("run", _run, "Execute a profile's notebooks through Papermill.")
-    render = command("render", _render, "Render a profile's report with Quarto.", questions=False)
-    render.add_argument("--to", nargs="+", default=["html", "typst"], help="Quarto formats")
+    render = command("render", _render, "Render a profile's report.", questions=False)
+    render.add_argument(
+        "--to",
+        nargs="+",
+        metavar="FORMAT",
+        default=["html", "typst"],
+        help="html, typst (a PDF) or gfm (Markdown), and with Quarto any of its formats",
+    )
     command(
         "publish",
         _publish,
@@ -261,15 +267,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _render(arguments: argparse.Namespace) -> int:
     from darkknowledge import rendering
+    from darkknowledge.paper import Paper
 
-    if not rendering.has_quarto():
-        for path in rendering.export_notebooks(arguments.profile, _store(arguments)):
-            print(path)
-        print(f"darkknowledge: {rendering.NO_QUARTO}", file=sys.stderr)
-        return 0
-    made, failures = rendering.render(arguments.profile, _store(arguments), arguments.to)
+    store = _store(arguments)
+    if not (store.root / arguments.profile).is_dir():
+        p.questions_of(arguments.profile)  # refuses a profile that is none
+    paper = Paper.load(arguments.profile, store.root)
+    renderer = rendering.find(fetch=True)
+    made, failures = rendering.render(paper, arguments.to, renderer)
     for path in made:
         print(path)
+    print(f"Rendered by {rendering.named(renderer)}.", file=sys.stderr)
     for failure in failures:
         print(f"darkknowledge: {failure}", file=sys.stderr)
     return FAILED if failures else 0

@@ -44,7 +44,7 @@ def examine(store: Store, data_root: str | None = None) -> Iterator[Finding]:
         ),
         "results folder": lambda: _results(store),
         "free disk": lambda: _disk(store),
-        "Quarto": _quarto,
+        "renderer": _renderer,
         "notebook kernel": _kernel,
     }
     for name, check in checks.items():
@@ -121,14 +121,13 @@ def _disk(store: Store) -> Finding:
     return Finding("free disk", free > FREE_DISK, found, f"Free {FREE_DISK / 1e9:.0f} GB.")
 
 
-def _quarto() -> Finding:
-    import quarto
+def _renderer() -> Finding:
+    from darkknowledge import rendering
 
-    path = quarto.path()
-    remedy = (
-        "Get it from quarto.org, or set QUARTO_PATH; without it notebooks stand in for the report."
-    )
-    return Finding("Quarto", bool(path), str(path or "not found"), remedy, needed=False)
+    try:
+        return Finding("renderer", True, rendering.named(rendering.find()))
+    except RuntimeError as error:
+        return Finding("renderer", False, "none", str(error))
 
 
 def _kernel() -> Finding:

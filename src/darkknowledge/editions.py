@@ -5,30 +5,18 @@ Each carries the fingerprint of the records that it shows, so that a stale one i
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 from pathlib import Path
 
-import quarto
-
-from darkknowledge import rendering
+from darkknowledge.pandoc import Pandoc
 from darkknowledge.paper import Paper
 from darkknowledge.params import project_root
 from darkknowledge.records import Store, atomic_write
-from darkknowledge.rendering import DOCUMENT
+from darkknowledge.rendering import FIGURES, render
 
 NAME = "dark-knowledge"
 #: The README's part that is made from the records stands between these lines.
 BEGIN, END = "<!-- answers: made by `make publish` -->", "<!-- end of answers -->"
-#: What pandoc's page lacks: a main landmark after the table of contents, and the keyboard's way into
-#: boxes that scroll.
-ACCESSIBLE = {
-    "</nav>": "</nav>\n<main>",
-    "</body>": "</main>\n</body>",
-    "<table>": '<table tabindex="0">',
-    '<math display="block"': '<math tabindex="0" display="block"',
-}
 
 
 def folder() -> Path:
@@ -38,46 +26,24 @@ def folder() -> Path:
 
 def publish(profile: str, store: Store) -> list[Path]:
     """Render a profile and put its editions into ``report/published`` and its answers into the
-    README; returns the files. Raises RuntimeError if a format cannot be rendered, and then leaves
-    the editions as they were."""
-    made, failures = rendering.render(profile, store, ["typst", "gfm"])
+    README; returns the files. The packages render it, Quarto or not: their pages hold no script.
+    Raises RuntimeError if a format cannot be rendered, and then leaves the editions as they were."""
+    paper = Paper.load(profile, store.root)
+    if not Pandoc.here():
+        raise RuntimeError(
+            "The editions are made by the packages pypandoc_binary and typst: install them, or where "
+            "the first has no wheel (on Windows on Arm), call this on another machine."
+        )
+    made, failures = render(paper, list(Pandoc.formats), Pandoc())
     if failures:
         raise RuntimeError("; ".join(failures))
-    pdf = next(path for path in made if path.suffix == ".pdf")
-    markdown = next(path for path in made if path.suffix == ".md")
-    # Quarto puts a figure's alternative text where no reader and no screen reader looks for it.
-    text = re.sub(r"\bdata-fig-alt=", "alt=", markdown.read_text())
-    atomic_write(markdown, text.encode())
-    html = script_free(markdown)
     target = folder()
     shutil.rmtree(target, ignore_errors=True)
-    figures = f"{DOCUMENT.stem}_files"
-    shutil.copytree(markdown.parent / figures, target / figures)
-    found = [shutil.copy(path, target / f"{NAME}{path.suffix}") for path in (pdf, markdown, html)]
+    shutil.copytree(made[0].parent / FIGURES, target / FIGURES)
+    found = [shutil.copy(path, target / f"{NAME}{path.suffix}") for path in made]
     readme = project_root() / "README.md"
-    atomic_write(readme, with_answers(readme.read_text(), Paper.load(profile, store.root)).encode())
+    atomic_write(readme, with_answers(readme.read_text(), paper).encode())
     return [*map(Path, found), readme]
-
-
-def script_free(markdown: Path) -> Path:
-    """Turn a Markdown edition into one HTML file with its figures inside and without any script."""
-    target = markdown.with_name(f"{NAME}.html")
-    style = project_root() / "report" / "edition.css"
-    title, authors, _, body = markdown.read_text().split("\n", 3)
-    command = [
-        *(quarto.path(), "pandoc", "--output", target.name, "--from", "gfm+tex_math_dollars"),
-        *("--standalone", "--embed-resources", "--mathml", "--css", str(style), "--toc"),
-        *("--toc-depth", "2", "--shift-heading-level-by", "1", "--metadata", "lang=en"),
-        *("--metadata", f"title={title.lstrip('# ')}", "--metadata", f"author={authors}"),
-    ]
-    done = subprocess.run(command, cwd=markdown.parent, input=body, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"pandoc could not make the HTML edition: {done.stderr.strip()}")
-    page = target.read_text()
-    for before, after in ACCESSIBLE.items():
-        page = page.replace(before, after)
-    atomic_write(target, page.encode())
-    return target
 
 
 def answers(paper: Paper) -> str:
