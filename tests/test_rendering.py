@@ -16,13 +16,13 @@ import pypdf
 import pytest
 
 import small_project
-from darkknowledge import execution, rendering
+from darkknowledge import execution, quarto_cli, rendering
 from darkknowledge.pandoc import Pandoc
 from darkknowledge.paper import QUESTIONS, Paper
 from small_project import REPOSITORY, call, command
 
 RESULTS = REPOSITORY / "results"
-SOURCE = execution.included(REPOSITORY / rendering.DOCUMENT)
+SOURCE = execution.included(REPOSITORY / execution.DOCUMENT)
 #: ``darkknowledge`` with its arguments; then what it should not have loaded, as the last line.
 LOADED = """
 import sys
@@ -238,7 +238,7 @@ def test_the_markdown_edition_shows_its_figures(made):
 def small(tmp_path) -> Path:
     """A project whose document is a line long."""
     root = small_project.make(tmp_path / "project")
-    (root / rendering.DOCUMENT).write_text('---\ntitle: "A"\nauthor: "B"\n---\n\nWords.\n')
+    (root / execution.DOCUMENT).write_text('---\ntitle: "A"\nauthor: "B"\n---\n\nWords.\n')
     return root
 
 
@@ -262,7 +262,7 @@ def test_an_unknown_format_is_refused(small):
 
 def test_a_format_that_fails_leaves_the_others_and_no_stale_file(small):
     assert render(small).returncode == 0
-    document = small / rendering.DOCUMENT
+    document = small / execution.DOCUMENT
     document.write_text(document.read_text() + "\n```{=typst}\n#nonsense()\n```\n")
     done = render(small)
     assert done.returncode == 1
@@ -335,12 +335,12 @@ def script(path: Path, body: str) -> Path:
 @pytest.fixture
 def machine(tmp_path, monkeypatch) -> Path:
     """A machine with an environment of its own and with neither Quarto nor an installer."""
-    monkeypatch.delenv(rendering.OFF, raising=False)
+    monkeypatch.delenv(quarto_cli.OFF, raising=False)
     monkeypatch.delenv("QUARTO_PATH", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(sys, "executable", str(script(tmp_path / "venv" / "bin" / "python", "")))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
-    monkeypatch.setattr(rendering, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(quarto_cli, "project_root", lambda: tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else name)
     return tmp_path
 
@@ -353,7 +353,7 @@ def test_quarto_is_looked_for_by_its_variable_then_on_path_then_beside_python(ma
             monkeypatch.setenv("QUARTO_PATH", str(quarto))
         found = rendering.find()
         assert rendering.named(found) == f"Quarto 1.9 ({quarto})"
-    monkeypatch.setenv(rendering.OFF, "1")
+    monkeypatch.setenv(quarto_cli.OFF, "1")
     assert isinstance(rendering.find(fetch=True), Pandoc)
 
 
@@ -386,7 +386,7 @@ def test_quarto_is_installed_without_its_dependencies_where_that_works(machine):
     assert str(rendering.find(fetch=True)) == f"Quarto 1.9 ({machine}/venv/bin/quarto)"
     assert "--no-deps quarto-cli" in notes.read_text()
     (machine / "venv" / "bin" / "quarto").unlink()  # as when the packages are installed anew
-    assert isinstance(rendering.find(fetch=True), rendering.Quarto)
+    assert isinstance(rendering.find(fetch=True), quarto_cli.Quarto)
     assert not rendering.find().formats
 
 
@@ -401,7 +401,7 @@ def test_quarto_is_installed_without_its_dependencies_where_that_works(machine):
     ids=["fails", "hangs", "does not run", "hangs late"],
 )
 def test_an_installation_that_fails_is_removed_and_not_tried_again(machine, monkeypatch, quarto):
-    monkeypatch.setattr(rendering, "PATIENCE", 1)
+    monkeypatch.setattr(quarto_cli, "PATIENCE", 1)
     notes = installer(machine, quarto)
     assert isinstance(rendering.find(fetch=True), Pandoc)
     assert not (machine / "venv" / "bin" / "quarto").exists()
@@ -424,7 +424,7 @@ def test_nothing_is_installed_without_being_asked_or_outside_an_environment(mach
 
 def test_quarto_gets_the_executed_document_once_for_all_formats(small):
     """A stand-in for Quarto that shows what it was given."""
-    document = small / rendering.DOCUMENT
+    document = small / execution.DOCUMENT
     document.write_text(
         '---\ntitle: "A"\njupyter: python3\n---\n\n'
         "`{python} open('count', 'a').write('x')`\n\n@sec-a\n"
@@ -436,7 +436,7 @@ def test_quarto_gets_the_executed_document_once_for_all_formats(small):
         'mkdir -p "$6/report" && cat "$2" _quarto.yml > "$6/report/index.$e"',
     )
     words = ["--to", "html", "gfm", "typst"]
-    done = render(small, *words, **{rendering.OFF: "", "QUARTO_PATH": str(quarto)})
+    done = render(small, *words, **{quarto_cli.OFF: "", "QUARTO_PATH": str(quarto)})
     assert done.returncode == 1
     assert f"Rendered by Quarto 1.9 ({quarto})." in done.stderr
     assert re.search(r"could not render gfm: no gfm \(see .*quarto-gfm\.log\)", done.stderr)

@@ -53,8 +53,9 @@ MAY_IMPORT = {
     "figures": {"figures", "statistics", "wording", "claims", "answers", "records"},
     "execution": set(),
     "pandoc": {"records"},
-    "rendering": {"paper", "params", "spec", "execution", "pandoc"},
-    "editions": {"rendering", "pandoc", "paper", "params", "records"},
+    "quarto_cli": {"execution", "params"},
+    "rendering": {"paper", "params", "spec", "execution", "pandoc", "quarto_cli"},
+    "editions": {"rendering", "execution", "pandoc", "paper", "params", "records"},
     "paper": {"answers", "tables", "figures", "claims", "records", "params"},
 }
 TRAINING = {
@@ -77,6 +78,7 @@ WITHOUT_TORCH = {
     *READING,
     "execution",
     "pandoc",
+    "quarto_cli",
     "rendering",
     "editions",
     "doctor",

@@ -8,11 +8,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from darkknowledge.execution import FIGURES
 from darkknowledge.pandoc import Pandoc
 from darkknowledge.paper import Paper
 from darkknowledge.params import project_root
 from darkknowledge.records import Store, atomic_write
-from darkknowledge.rendering import FIGURES, render
+from darkknowledge.rendering import render
 
 NAME = "dark-knowledge"
 #: The README's part that is made from the records stands between these lines.

@@ -18,6 +18,10 @@ import yaml
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Where the report's document lies, below the project's root, and its figures, beside what is made of it.
+DOCUMENT = Path("report") / "index.qmd"
+FIGURES = "figures"
+
 INCLUDE = re.compile(r"^\{\{< include (\S+) >\}\}$", re.M)
 #: A code cell, or an expression within the text.
 CODE = re.compile(r"^```\{python\}\n(?P<cell>.*?)^```$|`\{python\} (?P<inline>[^`]+)`", re.S | re.M)
