@@ -12,6 +12,9 @@ LOCK_PINS := torch==2.13.0\ntorchvision==0.28.0\n
 BASE_PYTHON ?=
 # Further arguments for pytest: make test PYTEST_ARGS='-k losses'
 PYTEST_ARGS ?=
+# One process a core; a file's tests share what it has trained, so they stay in one process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q \
+	-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Other projects' settings must not reach into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX UV_SYSTEM_PYTHON UV_PYTHON
@@ -21,7 +24,7 @@ _ := $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" \
 	&& $(BIN)/python -c '' 2>/dev/null || rm -f $(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test torture bench publish lock clean distclean
+.PHONY: help setup report test check lint torture bench publish lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,11 +36,16 @@ report: $(STAMP) ## train the quick profile and render its report (some minutes 
 	$(BIN)/darkknowledge run quick
 	$(BIN)/darkknowledge render quick
 
-test: $(STAMP) ## check style and types, then run all tests
+test: lint ## check style and types, then run all tests (some six minutes on two cores)
+	$(PYTEST) $(PYTEST_ARGS)
+
+check: lint ## check style and types, then run the fast tests, import rules included (a minute)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+lint: $(STAMP)
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS)
 
 torture: $(STAMP) ## the long loops: kills, crowds, full disks, foreign files (some ten minutes)
 	TORTURE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/test_hard_knocks.py $(PYTEST_ARGS)
@@ -75,9 +83,33 @@ find_python = \
 			2>/dev/null; then python=$$candidate; break; fi; \
 	done
 
+# Sets $$store: the file or folder of certificates that the system trusts, or nothing.
+find_store = \
+	store=$$("$${python:-false}" -c 'import os, ssl; p = ssl.get_default_verify_paths(); \
+		print(p.cafile or (p.capath and os.listdir(p.capath) and p.capath) or "")')
+
+# A server that the system trusts is trusted, also behind a proxy that signs for itself (older versions
+# of uv call this native TLS); a slow one is waited for; and an index or certificates that are named
+# for pip are uv's as well.
+network = \
+	index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}"; \
+	[ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index" PIP_INDEX_URL="$${PIP_INDEX_URL:-$$index}"; \
+	bundle="$${SSL_CERT_FILE:-$${PIP_CERT:-$${REQUESTS_CA_BUNDLE:-$$CURL_CA_BUNDLE}}}"; \
+	[ ! -f "$$bundle" ] || export SSL_CERT_FILE="$$bundle"; \
+	$(find_store); \
+	[ -z "$$store" ] || export UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-1}" UV_NATIVE_TLS="$${UV_NATIVE_TLS:-1}"; \
+	export UV_HTTP_TIMEOUT="$${UV_HTTP_TIMEOUT:-300}"
+
+# Versions of pip before 24.2 do not ask the system.
+pip_trust = \
+	case $$(.uv/bin/python -m pip --version) in pip\ 2[0-3].*|pip\ 24.[01]*) \
+		.uv/bin/python -m pip config list 2>/dev/null | grep -q '[.]cert=' || \
+			[ -z "$$store" ] || export PIP_CERT="$$store";; \
+	esac
+
 # Sets $$uv: the one on PATH, or one of our own in .uv.
 find_uv = \
-	$(fail); $(find_python); \
+	$(fail); $(find_python); $(network); \
 	if uv --version >/dev/null 2>&1; then uv=uv; else \
 		uv=.uv/bin/uv; \
 		[ -n "$$python" ] || fail "$(no_python)"; \
@@ -86,6 +118,7 @@ find_uv = \
 			"$$python" -m venv --clear .uv || \
 				fail "$$python cannot make a virtual environment: install its venv module" \
 				"(on Debian and Ubuntu: apt install python3-venv), or uv, and run make again."; \
+			$(pip_trust); \
 			.uv/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION) || \
 				fail "uv could not be had (pip's message is above): connect to a network or" \
 				"set PIP_INDEX_URL to a package index that can be reached, and run make again."; \
@@ -105,8 +138,9 @@ $(STAMP): requirements.lock pyproject.toml
 		}; \
 	fi; \
 	rm -f $(STAMP); \
-	echo "Installing into .venv (the first time this fetches torch: 3 GB on Linux, less elsewhere)"; \
-	"$$uv" pip sync -q --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock && \
+	echo "Installing into .venv (the first time this fetches torch: 3 GB on Linux, less elsewhere;" \
+		"if it is interrupted, make goes on with what has not come yet)"; \
+	"$$uv" pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock && \
 	"$$uv" pip install -q --python $(BIN)/python --no-deps --no-build-isolation --offline -e . || \
 		fail "the packages could not be installed (uv's message is above): see that there is a" \
 		"network, or an index named by UV_DEFAULT_INDEX, and 6 GB of free disk, and run make again."; \
