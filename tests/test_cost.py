@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -54,8 +56,10 @@ def test_counting_restores_the_mode_of_the_net(mode):
 
 def test_latency_is_a_positive_time_and_leaves_the_threads_alone():
     threads = torch.get_num_threads()
+    began = time.perf_counter()
     found = cost.latency(net(8), torch.zeros(1, *SHAPE), threads=1, seconds=0.02)
-    assert 0 < found["median"] < 1 and found["iqr"] >= 0 and found["repeats"] >= 1
+    took = time.perf_counter() - began
+    assert 0 < found["median"] < took and found["iqr"] >= 0 and found["repeats"] >= 1
     assert torch.get_num_threads() == threads
 
 

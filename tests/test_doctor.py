@@ -8,7 +8,7 @@ import pytest
 
 from darkknowledge import doctor
 from darkknowledge.pandoc import Pandoc
-from small_project import call
+from small_project import here
 
 
 def findings(store, root=None) -> dict[str, doctor.Finding]:
@@ -54,16 +54,13 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(store, monkeypatc
 
 
 @pytest.mark.parametrize(("disk", "code"), [(0.0, 0), (1e18, 1)])
-def test_the_exit_code_tells_a_script(tmp_path, disk, code):
-    script = f"import darkknowledge.doctor as d; d.FREE_DISK = {disk!r}\n"
-    script += "from darkknowledge.cli import main; main(['doctor', '--results', 'results'])"
-    from small_project import command
-
+def test_the_exit_code_tells_a_script(tmp_path, monkeypatch, disk, code):
+    monkeypatch.setattr(doctor, "FREE_DISK", disk)
     (tmp_path / "params").mkdir()
-    done = command(tmp_path, sys.executable, "-c", script)
+    done = here(tmp_path, "doctor", "--results", "results")
     assert done.returncode == code, done.stderr
     assert ("FAIL  free disk" in done.stdout) == bool(code)
 
 
 def test_help_names_the_doctor(tmp_path):
-    assert "doctor" in call(tmp_path, "--help").stdout
+    assert "doctor" in here(tmp_path, "--help").stdout

@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save as save_safetensors
 
 from conftest import REPOSITORY, small_grid, synthetic_split
-from darkknowledge import cli, data, grids, published, records
+from darkknowledge import data, grids, published, records
 from darkknowledge import params as p
 from darkknowledge.data import DataError, Split
 from darkknowledge.paper import Paper
@@ -41,29 +41,34 @@ from darkknowledge.published import WeightsError
 from darkknowledge.records import DiskError, RecordError, Store, checksum
 from darkknowledge.run import execute
 from darkknowledge.spec import DataSpec, SpecError, run_id_of
-from small_project import make, record_times, timeless
+from small_project import HANG, forget, here, make, record_times, timeless, wait_until
 
 FULL = os.environ.get("TORTURE") == "1"
 SEED = int(os.environ.get("TORTURE_SEED", "1503"))
-KILLS = 32 if FULL else 3
+KILLS = 32 if FULL else 2
 CROWDS = (2, 4) if FULL else (2,)
 FULL_DISKS = 40 if FULL else 6
 DAMAGES = 400 if FULL else 40
 CASES = 2500 if FULL else 150
-#: A stop must not keep anybody waiting; a busy machine gets some more.
-SECONDS_TO_STOP = 15
 
 QUESTION = ("train", "knocks", "q2")
-#: The command line, with a log of the runs that are really trained. Worker processes import it too.
+#: The command line, with a log of the runs that are really trained; if a file ``enough`` holds a
+#: number, those after so many never end. Worker processes import it too.
 SWEEP = """
-import sys
+import pathlib, sys, time
 from darkknowledge import cli, run
 
-fit = run.fit
+fit, enough = run.fit, pathlib.Path("enough")
 
 def noted(*args, name, **kwargs):
-    with open(sys.argv[1], "a") as log:
+    with open(sys.argv[1], "a+") as log:
         log.write(name + "\\n")
+        log.flush()
+        here = log.tell()
+        log.seek(0)
+        number = log.read()[:here].count("\\n")
+    while enough.exists() and number > int(enough.read_text()):
+        time.sleep(0.05)
     return fit(*args, name=name, **kwargs)
 
 run.fit = noted
@@ -110,7 +115,7 @@ class Sweep:
     def complete(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The same, waited for."""
         process = self.start(*words)
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=HANG)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def trained(self) -> list[str]:
@@ -131,8 +136,11 @@ class Sweep:
         command = {q: Path(f"/proc/{q}/cmdline") for q in self.processes() if q != parent}
         return [q for q, path in command.items() if b"spawn_main" in path.read_bytes()]
 
+    def wait_for_records(self, count: int, process: subprocess.Popen) -> None:
+        wait_until(lambda: len(record_times(self.folder)) >= count, process)
+
     def wait_until_nobody_is_left(self) -> None:
-        deadline = time.monotonic() + SECONDS_TO_STOP
+        deadline = time.monotonic() + HANG
         while left := self.processes():
             assert time.monotonic() < deadline, f"{left} outlived their parent"
             time.sleep(0.02)
@@ -152,14 +160,17 @@ class Sweep:
         return found
 
 
-linux = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs Linux's /proc")
+def linux(test):
+    """Real processes, looked for in /proc."""
+    missing = not Path("/proc/self/cwd").exists()
+    return pytest.mark.slow(pytest.mark.skipif(missing, reason="needs Linux's /proc")(test))
 
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory) -> tuple[Sweep, dict[str, dict]]:
     """An undisturbed sweep, and its records by name."""
     sweep = Sweep(tmp_path_factory.mktemp("calm") / "project")
-    done = sweep.complete(*QUESTION, "--jobs", "2")
+    done = sweep.complete(*QUESTION, "--jobs", "1")
     assert done.returncode == 0, done.stderr
     found = sweep.check()
     assert len(found) == len(sweep.trained()) == len(set(sweep.trained()))
@@ -169,10 +180,8 @@ def calm(tmp_path_factory) -> tuple[Sweep, dict[str, dict]]:
 def strike(sweep: Sweep, process: subprocess.Popen, generator: random.Random) -> str:
     """``kill -9`` somebody of a sweep at a random moment; returns whom, or "" if all was done."""
     begun = len(sweep.trained())
-    deadline = time.monotonic() + 120
     if generator.random() < 0.8:  # else while it starts
         while len(sweep.trained()) == begun and process.poll() is None:
-            assert time.monotonic() < deadline
             time.sleep(0.005)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(generator.uniform(0, 1))
@@ -202,7 +211,7 @@ def test_kill_9_at_any_moment_loses_no_record_and_changes_none(calm, tmp_path):
         for _ in range(KILLS + 1):
             process = sweep.start(*QUESTION, "--jobs", "2")
             victim = strike(sweep, process, generator) if victims.total() < KILLS else ""
-            _, said = process.communicate(timeout=300)
+            _, said = process.communicate(timeout=HANG)
             sweep.wait_until_nobody_is_left()
             victims.update([victim] if victim else [])
             assert victim or process.returncode == 0, said
@@ -241,7 +250,7 @@ def test_a_crowd_on_one_folder_trains_every_run_once(calm, tmp_path, count):
         time.sleep(generator.uniform(0, 2))
         os.killpg(crowd[0].pid, signal.SIGKILL)
         killed = 1
-    said = [process.communicate(timeout=300) for process in crowd]
+    said = [process.communicate(timeout=HANG) for process in crowd]
     codes = [process.returncode for process in crowd]
     assert codes == [-signal.SIGKILL] * killed + [0] * (count - killed), said
     sweep.wait_until_nobody_is_left()
@@ -254,37 +263,45 @@ def test_a_crowd_on_one_folder_trains_every_run_once(calm, tmp_path, count):
     )
 
 
-STOPS = [("train", signal.SIGTERM, False)]
+STOPS = [("train", signal.SIGTERM, False), ("train", signal.SIGINT, False)]
 if FULL:
     STOPS += [("train", signal.SIGTERM, True), ("train", signal.SIGINT, True)]
     STOPS += [("run", signal.SIGTERM, False), ("run", signal.SIGINT, True)]
 
 
 @linux
-@pytest.mark.parametrize(("command", "number", "everybody"), STOPS)
-def test_a_signal_ends_within_seconds_keeps_what_is_finished_and_says_how_to_go_on(
-    calm, tmp_path, command, number, everybody
+def test_a_signal_ends_it_at_once_keeps_what_is_finished_and_the_same_command_goes_on(
+    calm, tmp_path
 ):
-    """A terminal and ``timeout`` send it to the whole group, a batch system often to the parent."""
+    """A terminal and ``timeout`` send it to the whole group, a batch system often to the parent.
+
+    Each time two more runs are finished, and those under way would never end.
+    """
     sweep = Sweep(tmp_path / "project")
-    process = sweep.start(command, *QUESTION[1:])
-    deadline = time.monotonic() + 120
-    while not record_times(sweep.folder) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    kept = record_times(sweep.folder)
-    began = time.monotonic()
-    (os.killpg if everybody else os.kill)(process.pid, number)
-    _, said = process.communicate(timeout=120)
-    took = time.monotonic() - began
-    assert process.returncode == 130, said
-    assert "Finished runs are kept; the same command goes on." in said
-    assert "Traceback" not in said
-    assert took < SECONDS_TO_STOP
-    sweep.wait_until_nobody_is_left()
-    found = sweep.check()
-    assert kept and kept.items() <= record_times(sweep.folder).items()
-    assert found.items() <= calm[1].items()
-    told(f"{command}, {number.name}: {took:.1f} s, {len(found)} of {len(calm[1])} records kept")
+    for command, number, everybody in STOPS:
+        before = len(record_times(sweep.folder))
+        (sweep.folder / "enough").write_text(str(len(sweep.trained()) + 2))
+        jobs = ("--jobs", "1") if command == "train" else ()
+        process = sweep.start(command, *QUESTION[1:], *jobs)
+        sweep.wait_for_records(before + 2, process)
+        kept = record_times(sweep.folder)
+        (os.killpg if everybody else os.kill)(process.pid, number)
+        _, said = process.communicate(timeout=HANG)
+        assert process.returncode == 130, said
+        assert "Finished runs are kept; the same command goes on." in said
+        assert "Traceback" not in said
+        sweep.wait_until_nobody_is_left()
+        found = sweep.check()
+        assert found.items() <= calm[1].items()
+        assert kept.items() <= record_times(sweep.folder).items()
+        if command == "train":  # the workers of a notebook do not know when it is enough
+            assert record_times(sweep.folder) == kept
+        told(f"{command}, {number.name}: {len(found)} of {len(calm[1])} records kept")
+    (sweep.folder / "enough").unlink()
+    done = sweep.complete(*QUESTION, "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    assert sweep.check() == calm[1]
+    assert kept.items() <= record_times(sweep.folder).items()
 
 
 @linux
@@ -292,15 +309,13 @@ def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path):
     """A terminal sends it to them too, here to them first, and they have nothing to say to it."""
     sweep, generator = Sweep(tmp_path / "project"), random.Random(SEED)
     process = sweep.start("-q", *QUESTION, "--jobs", "2")
-    deadline = time.monotonic() + 120
-    while not sweep.workers(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: sweep.workers(process.pid), process)
     time.sleep(generator.uniform(0.2, 0.8))
     for worker in sweep.workers(process.pid):
         os.kill(worker, signal.SIGINT)
     time.sleep(1)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=HANG)
     assert process.returncode == 130
     assert said == "\nInterrupted. Finished runs are kept; the same command goes on.\n"
     sweep.wait_until_nobody_is_left()
@@ -384,23 +399,8 @@ def test_a_full_disk_is_a_clear_error_and_harms_nothing_stored(calm_grid, tmp_pa
     assert failed and stored
 
 
-@pytest.fixture
-def command_line(monkeypatch, capsys):
-    """``darkknowledge …`` in this process: exit code, output, errors."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main(list(words))
-        return left.value.code, *capsys.readouterr()
-
-    return call
-
-
 @linux
-def test_a_sweep_that_fills_the_disk_stops_at_once_and_goes_on_when_there_is_room(
-    calm, tmp_path, command_line
-):
+def test_a_sweep_that_fills_the_disk_stops_at_once_and_goes_on_when_there_is_room(calm, tmp_path):
     sweep = Sweep(tmp_path / "project")
     with tiny_disk(sweep.store.root, "400k"):
         done = sweep.complete("-q", *QUESTION, "--jobs", "1")
@@ -409,21 +409,19 @@ def test_a_sweep_that_fills_the_disk_stops_at_once_and_goes_on_when_there_is_roo
         kept, tried = record_times(sweep.folder), len(sweep.trained())
         assert kept and sweep.check().items() <= calm[1].items()
         assert tried <= len(kept) + 1  # no run was trained that could not be stored any more
-        with contextlib.chdir(sweep.folder):
-            code, _, errors = command_line("-q", *QUESTION)
-        assert (code, errors.count("\n")) == (2, 1)
-        assert "cannot be written (No space left on device)" in errors
+        done = here(sweep.folder, "-q", *QUESTION)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "cannot be written (No space left on device)" in done.stderr
         remount(sweep.store.root, "size=32m")
-        done = sweep.complete("-q", *QUESTION)
+        done = sweep.complete("-q", *QUESTION, "--jobs", "1")
         assert done.returncode == 0, done.stderr
         assert sweep.check() == calm[1]
         assert kept.items() <= record_times(sweep.folder).items()
         told(f"full after {len(kept)} of {len(calm[1])} runs, completed with more room")
 
 
-def test_a_read_only_folder_can_be_read_and_refuses_the_rest_in_one_sentence(
-    calm, tmp_path, monkeypatch, command_line
-):
+@pytest.mark.slow
+def test_a_read_only_folder_can_be_read_and_refuses_the_rest_in_one_sentence(calm, tmp_path):
     place = tmp_path / "disk"
     with contextlib.ExitStack() as stack:
         if os.geteuid() == 0:  # whom no permission binds
@@ -437,14 +435,16 @@ def test_a_read_only_folder_can_be_read_and_refuses_the_rest_in_one_sentence(
             for folder in (results, *(q for q in results.rglob("*") if q.is_dir())):
                 folder.chmod(0o555)
                 stack.callback(folder.chmod, 0o755)
-        monkeypatch.chdir(calm[0].folder)
+        folder, where = calm[0].folder, ("--results", str(results))
         for words in (QUESTION, ("run", "knocks", "q2")):
-            code, _, errors = command_line("-q", *words, "--results", str(results))
-            assert (code, errors.count("\n")) == (2, 1) and "cannot be written" in errors
-        code, out, _ = command_line("status", "knocks", "--results", str(results))
-        assert code == 3 and f"{len(calm[1]) - 1} of {len(calm[1])} runs stored" in out
-        code, out, _ = command_line("claims", "knocks", "--results", str(results))
-        assert code == 0 and "q2.kd_vs_hard" in out
+            done = here(folder, "-q", *words, *where)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+            assert "cannot be written" in done.stderr
+        done = here(folder, "status", "knocks", *where)
+        assert done.returncode == 3
+        assert f"{len(calm[1]) - 1} of {len(calm[1])} runs stored" in done.stdout
+        done = here(folder, "claims", "knocks", *where)
+        assert done.returncode == 0 and "q2.kd_vs_hard" in done.stdout
         assert before == {q: q.read_bytes() for q in results.rglob("*") if q.is_file()}
         told(f"{len(before)} files of a read-only folder read, none touched")
 
@@ -791,6 +791,7 @@ def test_a_params_text_is_understood_or_refused_in_one_short_sentence(fuzzed):
             text = dumped(whole | {key: drawn.draw(VALUES)})
         places[name].write_text(text, encoding="utf-8", errors="replace")
         question = {"recipes": "q2", "worlds": "q5"}.get(name, name)
+        forget()
         try:
             found = p.read("quick", question)
             assert grids.ordered(grids.grid(question, found))
@@ -846,7 +847,8 @@ def test_a_gigantic_params_file_is_refused_at_once(fuzzed, text, says):
     began = time.process_time()
     with contextlib.chdir(fuzzed), pytest.raises(SpecError, match=says) as error:
         p.read("gigantic", "q1")
-    assert time.process_time() - began < 3 and len(str(error.value)) < 1000
+    # Read in full, such a file keeps a machine busy for minutes at least.
+    assert time.process_time() - began < 30 and len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize("value", [None, 3, "0", {"a": 1}, [[0]]])
@@ -977,17 +979,12 @@ def test_no_name_leads_out_of_the_results_folder(store, name):
 
 
 @pytest.mark.parametrize("command", ["train", "run", "render", "status", "claims", "weights"])
-def test_a_profile_that_is_a_path_is_refused_by_every_command(
-    tmp_path, fuzzed, monkeypatch, command_line, command
-):
-    monkeypatch.chdir(fuzzed)
+def test_a_profile_that_is_a_path_is_refused_by_every_command(tmp_path, fuzzed, command):
     before = sorted(tmp_path.rglob("*"))
     for name in ("../../etc", "../params/quick", "quick/../quick", "/etc", "..", ""):
-        code, out, errors = command_line(
-            command, name, "--results", str(tmp_path / "a" / "results")
-        )
-        assert (code, out, errors.count("\n")) == (2, "", 1)
-        assert "profile" in errors and "letters, digits" in errors
+        done = here(fuzzed, command, name, "--results", str(tmp_path / "a" / "results"))
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "profile" in done.stderr and "letters, digits" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -12,7 +12,9 @@ import pytest
 
 import small_project
 from darkknowledge import execution, notebooks
-from small_project import REPOSITORY, call, command, record_times
+from small_project import REPOSITORY, call, command, here, record_times
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_the_soft_labels_shown_are_the_first_teachers_of_the_first_image_of_each
 
 def test_a_second_run_trains_nothing(project):
     before = record_times(project)
-    done = call(project, "train", "quick")
+    done = here(project, "train", "quick")
     assert done.returncode == 0
     assert f"0 runs trained, {len(before)} were stored already" in done.stdout
     assert record_times(project) == before
@@ -121,7 +123,7 @@ def test_another_digit_is_omitted_by_one_parameter(project):
 
 
 def test_the_claims_of_a_profile_are_listed_for_people_and_for_machines(project):
-    done = call(project, "claims", "quick", "q2", "--json")
+    done = here(project, "claims", "quick", "q2", "--json")
     assert done.returncode == 0, done.stderr
     listed = {claim["id"]: claim for claim in json.loads(done.stdout)}
     claim = listed["q2.kd_vs_hard"]
@@ -130,26 +132,26 @@ def test_the_claims_of_a_profile_are_listed_for_people_and_for_machines(project)
     assert {run for c in listed.values() for run in c["runs"]} <= names
     executed = project / "results" / "quick" / notebooks.NAMES["q2"]
     assert f"distillation is **{claim['verdict']}**" in answer_of(executed).replace("\n", " ")
-    plain = call(project, "claims", "quick")
+    plain = here(project, "claims", "quick")
     assert f"q2.kd_vs_hard: {claim['verdict']}" in plain.stdout
     assert {line.split(".")[0] for line in plain.stdout.splitlines()} >= {"q1", "q3", "q4", "q7"}
-    assert call(project, "claims", "quick", "q9").returncode == 2
+    assert here(project, "claims", "quick", "q9").returncode == 2
 
 
 def test_published_weights_keep_what_their_card_says(project):
-    done = call(project, "weights", "quick")
+    done = here(project, "weights", "quick")
     assert done.returncode == 0, done.stderr
     cards = [Path(line) for line in done.stdout.splitlines() if line.endswith(".json")]
     assert len(cards) == 4  # cumbersome, small and distilled net, and the one without threes
     for card in cards:
-        done = call(project, "evaluate", str(card.with_suffix(".safetensors")))
+        done = here(project, "evaluate", str(card.with_suffix(".safetensors")))
         assert done.returncode == 0, done.stderr
         errors = json.loads(card.read_text())["test_errors"]
         assert done.stdout.startswith(f"{errors} errors of 1000 ({errors} on the card)")
     image = next(REPOSITORY.glob("results/runs/mnist/test_examples.png"))
-    done = call(project, "predict", str(cards[0].with_suffix(".safetensors")), str(image))
+    done = here(project, "predict", str(cards[0].with_suffix(".safetensors")), str(image))
     assert done.returncode == 0 and str(image) in done.stdout
-    wrong = call(project, "predict", str(cards[0].with_suffix(".safetensors")), "README.md")
+    wrong = here(project, "predict", str(cards[0].with_suffix(".safetensors")), "README.md")
     assert wrong.returncode == 1 and "cannot be read as an image" in wrong.stderr
 
 
@@ -195,7 +197,7 @@ def test_a_notebook_without_its_parameters_cell_is_refused(tmp_path):
     for cell in notebook["cells"]:
         cell["metadata"] = {}
     path.write_text(json.dumps(notebook))
-    done = call(folder, "run", "quick", "q1")
+    done = here(folder, "run", "quick", "q1")
     assert done.returncode == 1
     assert "no cell tagged 'parameters'" in done.stderr
     assert not record_times(folder)

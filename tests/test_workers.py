@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
-import subprocess
-import sys
-import time
+from pathlib import Path
 
 import pytest
 
 from darkknowledge import run, workers
 from darkknowledge.records import RecordError, Store
 from darkknowledge.spec import LossSpec, ModelSpec, Recipe, RunSpec, data_spec
-from small_project import REPOSITORY, call, make, record_times
+from small_project import here, make, record_times
+
+pytestmark = pytest.mark.slow
 
 
 def spec(seed: int, **changes) -> RunSpec:
@@ -34,14 +32,25 @@ def student(seed: int, teacher: RunSpec) -> RunSpec:
 
 @pytest.fixture
 def quiet():
-    return {"progress": False}
+    return {"progress": False, "jobs": 1}
 
 
-def test_side_by_side_gives_the_same_records_as_one_after_the_other(tmp_path, quiet):
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory) -> Path:
+    """A project with a misspelt parameter."""
+    folder = make(tmp_path_factory.mktemp("bad") / "project")
+    (folder / "params" / "broken").mkdir()
+    (folder / "params" / "broken" / "q1.yaml").write_text("latency_secnds: 3\n")
+    return folder
+
+
+def test_side_by_side_gives_the_same_records_as_one_after_the_other(tmp_path):
     specs = [teacher := spec(100), spec(0), student(0, teacher), student(1, teacher)]
-    stores = [Store(tmp_path / name) for name in ("one", "three")]
-    for store, jobs in zip(stores, (1, 3), strict=True):
-        outcome = workers.complete(specs, store, jobs=jobs, **quiet)
+    stores = [Store(tmp_path / name) for name in ("one", "two")]
+    for outcome in (
+        workers.alone(specs, stores[0], progress=False),
+        workers.complete(specs, stores[1], jobs=2, progress=False),
+    ):
         assert outcome.complete and len(outcome.trained) == 4
     for one in specs:
         first, second = (run.stored(one, store) for store in stores)
@@ -74,9 +83,9 @@ def test_a_failing_run_costs_only_itself_and_its_students(tmp_path, quiet):
 
 def test_no_run_starts_that_would_outlast_the_given_minutes(tmp_path, quiet):
     store = Store(tmp_path)
-    workers.complete([spec(0)], store, **quiet)
-    long = spec(1, recipe=dataclasses.replace(spec(0).recipe, epochs=100_000))
-    outcome = workers.complete([spec(0), long, spec(2)], store, minutes=1, **quiet)
+    workers.alone([spec(0)], store, progress=False)
+    long = spec(1, recipe=dataclasses.replace(spec(0).recipe, epochs=10**9))
+    outcome = workers.complete([spec(0), long, spec(2)], store, minutes=60, **quiet)
     assert [s.seed for s in outcome.no_time] == [1]
     assert [s.seed for s in outcome.trained] == [2]
     assert not outcome.complete
@@ -107,41 +116,17 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_training(tmp_path
         (("train", "quick", "q1", "--results", "params/recipes.yaml"), "cannot be written"),
     ],
 )
-def test_bad_input_ends_in_one_sentence_and_exit_code_2(tmp_path_factory, arguments, says):
-    folder = make(tmp_path_factory.mktemp("bad") / "project")
-    (folder / "params" / "broken").mkdir()
-    (folder / "params" / "broken" / "q1.yaml").write_text("latency_secnds: 3\n")
-    done = call(folder, *arguments)
+def test_bad_input_ends_in_one_sentence_and_exit_code_2(bad, arguments, says):
+    done = here(bad, *arguments)
     assert done.returncode == 2
     assert says in done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
-    assert not record_times(folder)
+    assert not record_times(bad)
 
 
-def test_missing_data_end_in_one_sentence(tmp_path):
-    folder = make(tmp_path / "project")
-    done = call(folder, "train", "paper", "q1", DARKKNOWLEDGE_DATA=str(tmp_path))
+def test_missing_data_end_in_one_sentence(bad, tmp_path):
+    words = ("train", "paper", "q1", "--jobs", "1")
+    done = here(bad, *words, DARKKNOWLEDGE_DATA=str(tmp_path))
     assert done.returncode == 1
     assert "MNIST cannot be had" in done.stdout
     assert "Traceback" not in done.stderr
-
-
-def test_ctrl_c_keeps_what_is_finished_says_so_and_the_same_command_goes_on(tmp_path):
-    folder = make(tmp_path / "project")
-    words = [sys.executable, "-m", "darkknowledge", "train", "quick", "q2", "--jobs", "1"]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
-    first = subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not record_times(folder) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=60)
-    assert first.returncode == 130
-    assert "Finished runs are kept; the same command goes on." in said
-    kept = record_times(folder)
-    assert 1 <= len(kept) < 45
-    done = call(folder, "train", "quick", "q2")
-    assert done.returncode == 0, done.stderr
-    after = record_times(folder)
-    assert len(after) == 45
-    assert {name: after[name] for name in kept} == kept
