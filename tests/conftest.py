@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import socket
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,6 +76,59 @@ def small_grid() -> list[RunSpec]:
     teacher = small_run(model=ModelSpec("mlp", (32,), 0.1, 0.2), seed=100, augmentation="jitter")
     student = small_run(loss=LossSpec.mix("kd", 4, 0.9), teacher=teacher)
     return [teacher, small_run(), student]
+
+
+def whole_record(spec: RunSpec, predictions: str = "0123456789", truth: str = "") -> dict[str, Any]:
+    """A record with every key that one has, as :meth:`Store.write` takes it, of a run that nobody
+    trained: its metrics follow from its predictions and the true classes (by default the same)."""
+    taught = spec.teacher is not None
+    pairs = Counter(zip(map(int, truth or predictions), map(int, predictions), strict=True))
+    errors = sum(count for (true, called), count in pairs.items() if true != called)
+    part = {
+        "n": len(predictions),
+        "errors": errors,
+        "accuracy": 1 - errors / len(predictions),
+        "nll": 0.1,
+        "ece": 0.02,
+        "confusion": [[pairs[i, j] for j in range(10)] for i in range(10)],
+        "mean_logits": [[round(math.sin(10 * i + j), 4) for j in range(10)] for i in range(10)],
+        "teacher_agreement": 0.97 if taught else None,
+        "teacher_kl": 0.03 if taught else None,
+    }
+    targets = {"images": 100, "entropy": 1.0, "mass": [0.1] * 10}
+    epochs = range(1, max(2, spec.recipe.epochs) + 1)
+    curve = [0.1 + 1 / epoch for epoch in epochs]
+    return {
+        "run_id": spec.run_id,
+        "label": spec.label,
+        "spec": spec.full(),
+        "history": {
+            "epoch": list(epochs),
+            **dict.fromkeys(("loss_hard", "loss_soft", "validation_accuracy", "seconds"), curve),
+        },
+        "validation": part,
+        "test": part,
+        "test_int8": {"errors": errors},
+        "soft_targets": targets | {"gradient_hard": 0.9, "gradient_soft": 0.3} if taught else None,
+        "unseen": None,
+        "predictions": predictions,
+        "cost": {"parameters": 2, "flops": 4, "bytes_fp32": 8, "bytes_fp16": 4},
+        "weights_sha256": "ab",
+        "teacher_weights_sha256": "ab" if taught else None,
+        "provenance": {
+            "data": "fabricated",
+            "training_images": 3500,
+            "seconds": 2.0,
+            "training_seconds": 1.0,
+            "images_per_second": 7000.0,
+            "finished": "2026-01-01T00:00:00+00:00",
+            "device_name": "none",
+            "processor": {"vendor": "none", "capability": "none", "bf16": True},
+            "threads": 1,
+            "versions": {"python": "3", "torch": "2", "torchvision": "0"},
+            "commit": "",
+        },
+    }
 
 
 #: The files that take longest come first, so that two processes end at about the same time.

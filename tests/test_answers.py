@@ -13,6 +13,7 @@ import pytest
 import torch
 from torchvision.io import encode_png
 
+from conftest import whole_record
 from darkknowledge import claims, grids, params, statistics, study
 from darkknowledge.answers import networks, q3, q4, q7
 from darkknowledge.answers.common import HARD, KD
@@ -28,40 +29,9 @@ def fabricate(store: Store, plan: grids.Planned, errors: int) -> None:
     """A record as :mod:`darkknowledge.run` writes them, with a chosen number of errors."""
     spec = plan.spec
     wrong = set(random.Random(spec.run_id).sample(range(IMAGES), errors))
-    part = {
-        "n": IMAGES,
-        "errors": errors,
-        "accuracy": 1 - errors / IMAGES,
-        "nll": 0.1,
-        "confusion": [[100 * (i == j) for j in range(10)] for i in range(10)],
-        "ece": 0.02,
-        "teacher_agreement": 0.97 if spec.teacher else None,
-    }
-    targets = {"entropy": 1.0, "mass": [0.1] * 10, "gradient_hard": 0.9, "gradient_soft": 0.3}
     predictions = "".join(str((int(c) + 1) % 10) if i in wrong else c for i, c in enumerate(TRUTH))
-    curve = [0.5, 0.4]
-    store.write(
-        spec.data.name,
-        {
-            "run_id": spec.run_id,
-            "spec": spec.full(),
-            "history": {"validation_accuracy": curve, "loss_hard": curve},
-            "validation": part,
-            "test": part,
-            "soft_targets": targets if spec.teacher else None,
-            "unseen": unseen_part(spec, errors),
-            "predictions": predictions,
-            "cost": {"parameters": 2, "flops": 4, "bytes_fp32": 8, "bytes_fp16": 4},
-            "provenance": {
-                "data": "fabricated",
-                "training_images": 3500,
-                "training_seconds": 1.0,
-                "device_name": "none",
-                "threads": 1,
-                "versions": {"python": "3", "torch": "2", "torchvision": "0"},
-            },
-        },
-    )
+    record = whole_record(spec, predictions, TRUTH) | {"unseen": unseen_part(spec, errors)}
+    store.write(spec.data.name, record)
 
 
 def unseen_part(spec, errors: int) -> dict | None:
@@ -295,9 +265,9 @@ def test_the_claim_list_and_the_answer_agree(store):
 
 def test_the_difference_is_averaged_within_a_teacher(store):
     paper = paper_with(store, plausible)
-    pairs = claims.pairs(paper.frames["q2"], KD, HARD)
-    assert pairs["cluster"].nunique() == 3
-    assert set(pairs["cluster"]) == {100, 101, 102}
+    matches = claims.matches(paper.frames["q2"], KD, HARD)
+    assert {match.cluster for match in matches} == {100, 101, 102}
+    assert all(match.taught for match in matches)
 
 
 def test_a_notebook_shows_no_raw_cross_references():
@@ -369,7 +339,7 @@ def test_q3_chooses_its_temperature_on_validation_over_seeds_that_all_have(store
             path.unlink() if plan.spec.loss.temperature == 4 else None
     frame = Paper.load("quick", store.root).frames["q3"]
     assert q3.best(frame, 300) == 4  # over the one seed that is left to all
-    assert "1 of 3 teachers" in q3.answer(frame, TRUTH).markdown
+    assert "1 of 3 teachers" in q3.answer(frame, TRUTH, q3.make_claims(frame, TRUTH)).markdown
 
 
 def test_q4_speaks_of_the_digit_that_was_omitted_and_of_the_shift(store):

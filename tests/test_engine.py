@@ -153,6 +153,9 @@ def test_a_job_that_fails_is_reported_in_its_own_words(project, tmp_path, monkey
     for said, reported in {
         f"0%|  | 0/2\r50%\n1 failed\n  failed: {spec.label}: No data.\n": "No data.",
         "darkknowledge: The disk is full.\n": "darkknowledge: The disk is full.",
+        "0 runs trained.\n  q5 a>b: 1 waits for a GPU (cost not measured)\n": (
+            "q5 a>b: 1 waits for a GPU (cost not measured)"
+        ),
         "0%|  | 0/2\r50%": f"its job ended early; its log is {log}.",
     }.items():
         log.write_text(said)

@@ -997,7 +997,8 @@ def test_a_profile_of_the_environment_and_the_ids_of_a_table_cannot_lead_out(
         Paper.load(None, store.root)
     one = small_grid()[1].run_id
     shutil.copy(store.record_path("mnist5k", one), tmp_path / f"{one}.json")
-    row = dict.fromkeys(records.TEXT_COLUMNS, "") | {"question": "q1"}
+    row = dict.fromkeys(records.TEXT_COLUMNS, "") | dict.fromkeys(records.NUMBER_COLUMNS, 1)
+    row["question"] = "q1"
     for dataset, run_id in (("..", one), ("mnist5k", f"../../../../{one}"), ("../../..", one)):
         frame = pd.DataFrame([row | {"dataset": dataset, "run_id": run_id}])
         store.write_table("mine", "q1", frame)

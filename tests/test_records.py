@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from filelock import Timeout
 
-from conftest import small_run
+from conftest import small_run, whole_record
 from darkknowledge import records
 from darkknowledge.records import HEADLINE, DiskError, RecordError, Store
 
@@ -24,17 +24,7 @@ ID = SPEC.run_id
 
 @pytest.fixture
 def record() -> dict:
-    test = dict(errors=7, accuracy=0.93, nll=0.25, ece=0.01, teacher_agreement=None)
-    return {
-        "run_id": ID,
-        "spec": SPEC.full(),
-        "history": {"epoch": [1, 2], "loss_hard": [0.5, 0.25]},
-        "validation": {"errors": 4},
-        "test": test,
-        "predictions": "0123",
-        "weights_sha256": "ab",
-        "provenance": {"training_seconds": 1.5, "commit": ""},
-    }
+    return whole_record(SPEC, predictions="0123" * 25, truth="4" * 7 + ("0123" * 25)[7:])
 
 
 @pytest.fixture
@@ -90,9 +80,9 @@ def test_a_failure_while_writing_leaves_no_file_and_the_old_record_whole(
     with monkeypatch.context() as patch:
         patch.setattr(os, step, fail)
         with pytest.raises(raised):
-            store.write("mnist", record | {"predictions": "9999"})
+            store.write("mnist", record | {"predictions": "9" * 100})
     assert files(store) == [f"{ID}.json"]
-    assert store.read("mnist", ID)["predictions"] == "0123"
+    assert store.read("mnist", ID)["predictions"] == record["predictions"]
 
 
 def leaves(value, path=()) -> list[tuple]:
@@ -182,8 +172,8 @@ def test_a_whole_record_is_not_set_aside(stored):
 
 def test_headline_numbers_are_those_of_the_record(record):
     found = records.numbers_of(record, HEADLINE)
-    assert found["test_errors"] == 7 and found["test_accuracy"] == 0.93
-    assert (found["validation_errors"], found["seconds"]) == (4, 1.5)
+    assert found["test_errors"] == 7 and found["test_accuracy"] == pytest.approx(0.93)
+    assert (found["validation_errors"], found["seconds"]) == (7, 1.0)
     assert math.isnan(found["teacher_agreement"])
     assert set(found) == set(HEADLINE)
     assert all(math.isnan(v) for v in records.numbers_of(None, HEADLINE).values())
@@ -192,7 +182,7 @@ def test_headline_numbers_are_those_of_the_record(record):
 @pytest.fixture
 def table() -> pd.DataFrame:
     """Two rows of a question: one run that is stored, one that is not."""
-    row = dict.fromkeys(records.TEXT_COLUMNS, "")
+    row = dict.fromkeys(records.TEXT_COLUMNS, "") | dict.fromkeys(records.NUMBER_COLUMNS, 1)
     row |= dict(question="q4", dataset="mnist", omitted="3", temperature=20.0)
     rows = [row | dict(run_id=ID, test_errors=7), row | dict(run_id="12345678901234e5")]
     return pd.DataFrame(rows)
@@ -204,8 +194,8 @@ def test_a_table_takes_its_numbers_from_the_records_and_not_from_the_file(stored
     path.write_text(path.read_text().replace(",7", ",1"))
     assert "7" not in path.read_text().replace(ID, "").replace("12345678901234e5", "")
     found = stored.read_table("paper", "q4")
-    assert found["test_errors"][0] == 7 and found["nll"][0] == 0.25
-    assert found["record"][0]["predictions"] == "0123"
+    assert found["test_errors"][0] == 7 and found["nll"][0] == 0.1
+    assert found["record"][0]["predictions"] == "0123" * 25
 
 
 def test_a_run_without_a_record_keeps_its_row_without_numbers(stored, table):
@@ -286,3 +276,102 @@ def test_a_run_is_stored_running_broken_or_missing(stored):
     assert stored.state("mnist", "other") == "missing"  # the lock's file alone is no run
     stored.record_path("mnist", ID).write_text("{")
     assert stored.state("mnist", ID) == "broken"
+
+
+# -- read once, and again as soon as it changes ------------------------------------------------------
+
+
+def aged(path, seconds: float = 60) -> None:
+    """Let a file look as if nothing had happened to it for a while (its inode's time aside)."""
+    then = path.stat().st_mtime - seconds
+    os.utime(path, (then, then))
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """The names of the files that are read, in order."""
+    names, read = [], records._read_checked
+    monkeypatch.setattr(
+        records, "_read_checked", lambda p, *a: (names.append(p.name), read(p, *a))[1]
+    )
+    monkeypatch.setattr(records, "STILL_SECONDS", 0)
+    return names
+
+
+def test_a_record_is_read_once_as_long_as_its_file_stays_as_it_is(stored, opened):
+    found = [stored.read("mnist", ID) for _ in range(3)]
+    assert opened == [f"{ID}.json"]
+    assert found[0] is found[1] is found[2] is not None
+
+
+@pytest.mark.parametrize("how", ["in place", "replaced", "touched", "removed"])
+def test_a_file_that_changes_is_read_again(stored, opened, caplog, how):
+    path = stored.record_path("mnist", ID)
+    whole = stored.read("mnist", ID)
+    content = path.read_bytes()
+    if how == "in place":  # as long as before, and as old as before
+        path.write_bytes(content.replace(b"0123", b"0124", 1))
+        os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+        assert stored.read("mnist", ID) is None and "checksum" in caplog.text
+        path.write_bytes(content)
+    elif how == "replaced":
+        stored.write("mnist", {**whole, "label": "another"})
+        assert stored.read("mnist", ID)["label"] == "another"
+    elif how == "touched":
+        path.touch()
+        assert stored.read("mnist", ID) == whole
+    else:
+        path.unlink()
+        assert stored.read("mnist", ID) is None
+        path.write_bytes(content)
+    assert stored.read("mnist", ID) is not None
+    assert len(opened) >= 2
+
+
+def test_a_file_that_has_just_changed_is_not_yet_taken_as_known(stored, monkeypatch):
+    """Two changes within a tick of the file system's clock look like one."""
+    monkeypatch.setattr(records, "STILL_SECONDS", 3600)
+    stored.read("mnist", ID)
+    assert not stored._known
+
+
+def test_a_broken_record_is_named_once(stored, opened, caplog):
+    stored.record_path("mnist", ID).write_text("{")
+    assert [stored.read("mnist", ID) for _ in range(3)] == [None] * 3
+    assert len(caplog.records) == 1
+
+
+# -- what else is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda frame: frame.head(0), "no rows"),
+        (lambda frame: frame.assign(seed="three"), "three"),
+        (lambda frame: frame.assign(seed=float("nan")), "seed is no number"),
+        (lambda frame: frame.assign(temperature=float("inf")), "temperature is no number"),
+        (lambda frame: frame.drop(columns="epochs"), "it lacks 'epochs'"),
+        (lambda frame: frame.drop(columns="arm"), "'arm'"),
+    ],
+    ids=["header only", "words", "gap", "infinite", "no number", "no text"],
+)
+def test_a_table_of_another_form_is_refused_in_one_sentence(store, table, spoil, says):
+    store.write_table("paper", "q4", spoil(table))
+    with pytest.raises(RecordError, match=r"q4\.csv is no table") as error:
+        store.read_table("paper", "q4")
+    assert says in str(error.value) and "\n" not in str(error.value)
+    assert "darkknowledge train paper q4" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "arm,run_id\n", "a,b\n1,2\n", "<html>"])
+def test_latencies_and_speeds_of_another_form_are_refused_in_one_sentence(store, text):
+    for read, path in (
+        (lambda: store.read_latency("paper"), store.exhibit_path("paper", records.LATENCY_TABLE)),
+        (store.read_bench, store.bench_path),
+    ):
+        assert read() is None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        with pytest.raises(RecordError, match=f"{path.name} is no table .* delete it and call"):
+            read()

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as some
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from darkknowledge import statistics as st
 
@@ -153,3 +155,78 @@ def test_the_t_interval_of_a_published_spread_is_that_of_the_runs():
     effect = st.mean([95.2, 95.3, 95.5])
     low, high = st.t_interval(effect.mean, effect.sd, 3)
     assert (low, high) == pytest.approx((effect.low, effect.high))
+
+
+# -- what is written out here is what scipy.stats and statsmodels compute ----------------------------
+
+numbers = some.lists(some.integers(-1000, 1000), min_size=2, max_size=20)
+
+
+@given(numbers)
+def test_the_interval_and_p_of_a_mean_are_scipys(values):
+    assume(len(set(values)) > 1)
+    effect, test = st.mean(values), scipy.stats.ttest_1samp(values, 0)
+    interval = test.confidence_interval(st.LEVEL)
+    assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert effect.p == pytest.approx(test.pvalue, rel=1e-9)
+
+
+@given(numbers, numbers)
+def test_welchs_interval_and_p_are_scipys(a, b):
+    assume(len(set(a)) > 1 and len(set(b)) > 1)  # scipy warns of a group without spread
+    effect, test = st.welch(a, b), scipy.stats.ttest_ind(a, b, equal_var=False)
+    interval = test.confidence_interval(st.LEVEL)
+    assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert effect.p == pytest.approx(test.pvalue, rel=1e-9)
+
+
+@given(some.lists(some.integers(-9, 9), min_size=3, max_size=12), some.floats(0.01, 20))
+def test_equivalence_is_that_of_two_one_sided_tests(values, delta):
+    assume(len(set(values)) > 1)
+    above = scipy.stats.ttest_1samp(values, -delta, alternative="greater").pvalue
+    below = scipy.stats.ttest_1samp(values, delta, alternative="less").pvalue
+    assume(abs(max(above, below) - st.SIGNIFICANT) > 1e-9)
+    assert st.within(st.mean(values), delta) == (max(above, below) < st.SIGNIFICANT)
+
+
+@given(some.lists(some.floats(0, 1), min_size=1, max_size=30))
+def test_holms_adjustment_is_that_of_statsmodels(p_values):
+    assert st.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+@given(some.integers(0, 400), some.integers(0, 400))
+def test_mcnemars_p_is_that_of_statsmodels(first, second):
+    truth = "0" * (first + second)
+    found = st.mcnemar("0" * first + "1" * second, "1" * first + "0" * second, truth)
+    theirs = mcnemar([[0, first], [second, 0]], exact=True).pvalue
+    assert (found.only_first, found.only_second) == (first, second)
+    assert found.p == pytest.approx(min(1, theirs), rel=1e-9)
+
+
+@given(some.lists(some.integers(-50, 50), min_size=3, max_size=8), some.floats(0.001, 0.05))
+def test_the_clusters_needed_have_the_power_and_one_fewer_has_not(values, level):
+    effect = st.mean(values)
+    assume(effect.values and effect.sd > 0)
+    needed = st.clusters_needed(effect, level)
+    assume(needed < math.inf)
+
+    def power(n: int) -> float:  # a tail that is zero to all digits is NaN
+        bound, shift = scipy.stats.t.isf(level / 2, n - 1), abs(effect.mean) / effect.sd * n**0.5
+        below, above = (scipy.stats.nct.cdf(b, n - 1, shift) for b in (-bound, bound))
+        return np.nan_to_num(below) + 1 - np.nan_to_num(above)
+
+    assert power(needed) >= st.POWER
+    assert needed == effect.n + 1 or power(needed - 1) < st.POWER
+
+
+@pytest.mark.parametrize(
+    ("values", "level"), [([21.0, 21.0, 30.0], 0.0045), ([10, 14, 18], 0.0056)]
+)
+def test_a_large_effect_at_a_strict_level_is_not_settled_by_one_cluster_more(values, level):
+    """There the lower tail's probability is NaN, which is none, and not full power."""
+    effect = st.mean(values)
+    needed = st.clusters_needed(effect, level)
+    assert needed > effect.n + 1
+    studies = np.random.default_rng(0).normal(effect.mean, effect.sd, (20_000, effect.n + 1))
+    found = (scipy.stats.ttest_1samp(studies, 0, axis=1).pvalue < level).mean()
+    assert found < st.POWER

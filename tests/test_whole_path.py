@@ -29,7 +29,7 @@ def project(tmp_path_factory) -> Path:
 
 def answer_of(notebook: Path) -> str:
     """The text that an executed notebook ends with."""
-    cell = json.loads(notebook.read_text())["cells"][-1]
+    cell = json.loads(notebook.read_text(encoding="utf-8"))["cells"][-1]
     return "".join(cell["outputs"][0]["data"]["text/markdown"])
 
 
@@ -105,7 +105,7 @@ def test_other_temperatures_of_q3_train_only_those_and_the_report_names_them(pro
     assert "300 units: 3 and 11; 8 units: 3 and 11" in answer_of(project / "out.ipynb")
     done = call(project, "render", "my-temps", "--to", "gfm")
     assert done.returncode == 0, done.stderr
-    text = Path(done.stdout.strip()).read_text()
+    text = Path(done.stdout.strip()).read_text(encoding="utf-8")
     assert "300 units: 3 and 11" in text
     assert text.count("Not part of this profile.") >= 6  # Q1, Q2 and Q4
     assert text.count(execution.NO_FIGURE) >= 6

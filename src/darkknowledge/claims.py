@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -120,27 +120,60 @@ class Claim:
         )
 
 
-def pairs(frame: pd.DataFrame, first: Arm, second: Arm) -> pd.DataFrame:
-    """Planned pairs of runs of two arms that share a seed; see :func:`merged`."""
-    return merged(runs_of(frame, first), runs_of(frame, second))
+class Match(NamedTuple):
+    """Planned runs of two arms that share a seed, with their errors (NaN without a record), records and
+    names. ``cluster`` is the teacher's seed; without a teacher every seed is its own cluster, for seeds
+    and teacher seeds are disjoint."""
+
+    seed: int
+    cluster: float
+    taught: bool
+    errors_a: float
+    errors_b: float
+    record_a: dict[str, Any] | None
+    record_b: dict[str, Any] | None
+    run_a: str
+    run_b: str
+
+    @property
+    def measured(self) -> bool:
+        """Whether both have errors."""
+        return not math.isnan(self.errors_a) and not math.isnan(self.errors_b)
+
+    @property
+    def difference(self) -> float:
+        """Errors of the first less those of the second."""
+        return self.errors_a - self.errors_b
 
 
-def merged(
+def matches(frame: pd.DataFrame, first: Arm, second: Arm) -> list[Match]:
+    """Planned pairs of runs of two arms that share a seed; see :func:`matched`."""
+    return matched(runs_of(frame, first), runs_of(frame, second))
+
+
+def matched(
     first: pd.DataFrame, second: pd.DataFrame, columns: tuple[str, str] = ("test_errors",) * 2
-) -> pd.DataFrame:
-    """Planned pairs of runs that share a seed: seed, cluster, and both runs' errors and records.
+) -> list[Match]:
+    """Planned pairs of runs that share a seed, with the errors that the two ``columns`` say. Seeds of
+    which only one run is planned are no pair."""
+    sides = [
+        list(zip(*(rows[c].tolist() for c in (*PAIRED, column)), strict=True))
+        for rows, column in zip((first, second), columns, strict=True)
+    ]
+    found = []
+    for seed, teacher_a, record_a, run_a, errors_a in sides[0]:
+        for other, teacher_b, record_b, run_b, errors_b in sides[1]:
+            if seed == other:
+                teacher = teacher_b if math.isnan(teacher_a) else teacher_a
+                taught = not math.isnan(teacher)
+                cluster = teacher if taught else seed
+                errors, records = (errors_a, errors_b), (record_a, record_b)
+                found.append(Match(seed, cluster, taught, *errors, *records, run_a, run_b))
+    return found
 
-    Errors are what the two ``columns`` say, under the names errors_a and errors_b. Seeds of which
-    only one run is planned are no pair; runs without a record have NaN errors.
-    """
-    sides = []
-    for rows, column in zip((first, second), columns, strict=True):
-        side = rows[["seed", "teacher_seed", "record", "run_id"]]
-        sides.append(side.assign(errors=rows[column]))
-    both = sides[0].merge(sides[1], on="seed", suffixes=("_a", "_b"))
-    cluster = both["teacher_seed_a"].fillna(both["teacher_seed_b"])
-    # Without a teacher every seed is its own cluster; seeds and teacher seeds are disjoint.
-    return both.assign(cluster=cluster.fillna(both["seed"]))
+
+#: The columns that a pair is made of, beside its errors.
+PAIRED = ("seed", "teacher_seed", "record", "run_id")
 
 
 def paired(id: str, frame: pd.DataFrame, subject: Arm, reference: Arm, labels: str) -> Claim:
@@ -163,28 +196,27 @@ def between(
     ``columns`` say which errors are compared (those after a shift, say). McNemar's test is made
     where these are the runs' own predictions.
     """
-    both = merged(first, second, columns)
-    teachers = both[["teacher_seed_a", "teacher_seed_b"]].notna().any(axis=None)
-    done = both.dropna(subset=["errors_a", "errors_b"])
-    difference = done["errors_a"] - done["errors_b"]
+    both = matched(first, second, columns)
+    done = [match for match in both if match.measured]
     plain = set(columns) == {"test_errors"}
-    tests = tuple(
-        st.mcnemar(a["predictions"], b["predictions"], labels)
-        for a, b in zip(done["record_a"], done["record_b"], strict=True)
-        if plain and a and b
-    )
     return Claim(
         id=id,
         subject=subject,
         reference=reference,
-        effect=st.mean(difference.tolist(), done["cluster"].tolist()),
-        planned=both["cluster"].nunique(),
-        unit="teacher" if teachers else "seed",
+        effect=st.mean([match.difference for match in done], [match.cluster for match in done]),
+        planned=len({match.cluster for match in both}),
+        unit="teacher" if any(match.taught for match in both) else "seed",
         images=len(labels),
-        delta=_delta(pd.concat([first, second]), len(labels)),
-        seeds=tuple(done["seed"]),
-        mcnemar=tests,
-        runs=tuple(dict.fromkeys((*done["run_id_a"], *done["run_id_b"]))),
+        delta=_delta(first if len(first) else second, len(labels)),
+        seeds=tuple(match.seed for match in done),
+        mcnemar=tuple(
+            st.mcnemar(match.record_a["predictions"], match.record_b["predictions"], labels)
+            for match in done
+            if plain and match.record_a and match.record_b
+        ),
+        runs=tuple(
+            dict.fromkeys((*(match.run_a for match in done), *(match.run_b for match in done)))
+        ),
     )
 
 
@@ -264,23 +296,28 @@ def shrinkage(
 ) -> Claim:
     """How much smaller the subject's gain over its reference is under the protocol ``other``:
     (gain here) − (gain there), on the seeds that both have; negative: larger here."""
-    here = pairs(frame, subject, reference)
-    there = pairs(frame, replace(subject, protocol=other), replace(reference, protocol=other))
-    both = here.merge(there, on="seed", suffixes=("_here", "_there"))
-    gain = {side: both[f"errors_a_{side}"] - both[f"errors_b_{side}"] for side in ("here", "there")}
-    both = both.assign(difference=gain["here"] - gain["there"])
-    done = both.dropna(subset=["difference"])
+    here = matches(frame, subject, reference)
+    there = matches(frame, replace(subject, protocol=other), replace(reference, protocol=other))
+    both = [(a, b) for a in here for b in there if a.seed == b.seed]
+    done = [(a, b) for a, b in both if a.measured and b.measured]
     return Claim(
         id=id,
         subject=subject,
         reference=reference,
-        effect=st.mean(done["difference"].tolist(), done["cluster_here"].tolist()),
-        planned=both["cluster_here"].nunique(),
+        effect=st.mean(
+            [a.difference - b.difference for a, b in done], [a.cluster for a, _ in done]
+        ),
+        planned=len({a.cluster for a, _ in both}),
         unit="teacher",
         images=len(labels),
         delta=_delta(frame, len(labels)),
-        seeds=tuple(done["seed"]),
-        runs=tuple(r for c in done.columns if c.startswith("run_id") for r in done[c]),
+        seeds=tuple(a.seed for a, _ in done),
+        runs=tuple(
+            getattr(match, run)
+            for side in zip(*done, strict=True)
+            for run in ("run_a", "run_b")
+            for match in side
+        ),
     )
 
 

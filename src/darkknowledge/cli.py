@@ -10,24 +10,40 @@ Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import logging
 import math
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+# Whatever takes long to load is loaded by the commands that need it.
 from darkknowledge import __version__
 from darkknowledge import params as p
 from darkknowledge.records import RecordError, Store
 from darkknowledge.spec import DEVICES, SpecError, choose, plain
 
+if TYPE_CHECKING:
+    from darkknowledge.grids import Planned
+    from darkknowledge.spec import RunSpec
+    from darkknowledge.survey import Outcome
+
 FAILED, BAD_INPUT, LEFT, INTERRUPTED = 1, 2, 3, 130
+#: What stands for a sign that a terminal's encoding lacks; for others a question mark does.
+INSTEAD = {"−": "-", "≥": ">=", "≤": "<=", "→": "->", "α": "alpha", "δ": "delta", "²": "2"}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; leaves with an exit code."""
+    codecs.register_error("instead", _instead)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="instead")
     argv = sys.argv[1:] if argv is None else argv
     end = argv.index("--") if "train" in argv and "--" in argv else len(argv)
     arguments = _parser().parse_args(argv[:end])
@@ -57,6 +73,12 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:  # a disk that is full or read-only where only a rendering was written
         print(f"darkknowledge: {error.filename or 'A file'}: {error.strerror}.", file=sys.stderr)
         sys.exit(FAILED)
+
+
+def _instead(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    return "".join(INSTEAD.get(sign, "?") for sign in missing), error.end
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -156,41 +178,52 @@ def _store(arguments: argparse.Namespace) -> Store:
 
 def _train(arguments: argparse.Namespace) -> int:
     _check_train(arguments)
-    from darkknowledge import grids, study
-
     chosen, store = _chosen(arguments), _store(arguments)
-    store.prepare()
-    specs = grids.ordered(plan for q, params in chosen.items() for plan in grids.grid(q, params))
-    named = _named(arguments, specs)
-    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
-    progress = not arguments.quiet
-    from darkknowledge import workers  # it loads torch, which takes seconds
+    from darkknowledge import grids, survey
 
+    plans = {q: grids.grid(q, params) for q, params in chosen.items()}
+    specs = grids.ordered(plan for planned in plans.values() for plan in planned)
+    named = _named(arguments, specs)
+    store.prepare()
+    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
     if named:
-        teachers = workers.teachers(specs)
+        from darkknowledge import workers
+
+        teachers, progress = survey.teachers(specs), not arguments.quiet
         outcome = workers.alone(named, store, data_root, teachers=teachers, progress=progress)
         # A job without a record has failed: its students must not start.
-        return FAILED if _report(outcome, store, specs) or outcome.diverged else 0
-    try:
-        if arguments.engine:
-            from darkknowledge import engine
+        return FAILED if _report(outcome, store, plans) or outcome.diverged else 0
+    from darkknowledge import study
 
-            quiet = ["--quiet", "all"] if arguments.quiet else []
-            job = _job(arguments, store)
-            outcome = engine.complete(specs, store, job, [*quiet, *arguments.to_engine])
-        else:
-            outcome = workers.complete(
-                specs,
-                store,
-                data_root,
-                jobs=arguments.jobs,
-                minutes=arguments.minutes,
-                progress=progress,
-            )
+    try:
+        outcome = _complete(arguments, specs, store, data_root)
     finally:  # the tables of what is there, also after an interruption
         for question, params in chosen.items():
             study.publish(question, params, store)
-    return _report(outcome, store, specs)
+    code = _report(outcome, store, plans)
+    print("\n".join(survey.counts(arguments.profile, plans, outcome)))
+    return code
+
+
+def _complete(
+    arguments: argparse.Namespace, specs: list[RunSpec], store: Store, data_root: str | None
+) -> Outcome:
+    """Have the missing runs trained, by an engine or by workers, if there are any."""
+    from darkknowledge import survey
+
+    if arguments.engine:
+        from darkknowledge import engine
+
+        quiet = ["--quiet", "all"] if arguments.quiet else []
+        job = _job(arguments, store)
+        return engine.complete(specs, store, job, [*quiet, *arguments.to_engine])
+    outcome, missing = survey.survey(specs, store)
+    if not missing:
+        return outcome
+    from darkknowledge import workers  # it loads torch, which takes seconds
+
+    jobs, minutes, progress = arguments.jobs, arguments.minutes, not arguments.quiet
+    return workers.complete(specs, store, data_root, jobs=jobs, minutes=minutes, progress=progress)
 
 
 def _check_train(arguments: argparse.Namespace) -> None:
@@ -228,8 +261,10 @@ def _job(arguments: argparse.Namespace, store: Store) -> list[str]:
     return [*words, *arguments.questions, "--results", str(store.root.resolve()), "--only"]
 
 
-def _report(outcome, store: Store, specs: list) -> int:
+def _report(outcome: Outcome, store: Store, plans: dict[str, list[Planned]]) -> int:
     """Say what became of the runs; returns the exit code."""
+    from darkknowledge import survey
+
     others = {"diverged": outcome.diverged, "were not started": outcome.not_started}
     rest = "".join(f", {len(runs)} {word}" for word, runs in others.items() if runs)
     print(
@@ -237,20 +272,16 @@ def _report(outcome, store: Store, specs: list) -> int:
         f"{len(outcome.failed)} failed, {len(outcome.no_time)} left for lack of time, "
         f"{len(outcome.no_device)} for lack of their device{rest}."
     )
-    for spec in outcome.no_device:
-        print(f"  needs {spec.device}: {spec.label}, {_cost(spec, store, specs)}")
+    if outcome.no_device:
+        throughput = survey.Throughput(store, [*outcome.stored, *outcome.trained])
+        every = (plan for planned in plans.values() for plan in planned)
+        for line in survey.waiting(every, outcome, throughput):
+            print(f"  {line}")
     for message in outcome.diverged.values():
         print(f"  diverged: {message}")
     for message in outcome.failed.values():
         print(f"  failed: {message}")
     return FAILED if outcome.failed else 0 if outcome.complete else LEFT
-
-
-def _cost(spec, store: Store, specs: list) -> str:
-    from darkknowledge.workers import Throughput
-
-    seconds = Throughput(store, specs).seconds(spec)
-    return "cost not measured yet" if math.isnan(seconds) else f"about {seconds:.0f} s"
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -294,12 +325,14 @@ def _publish(arguments: argparse.Namespace) -> int:
 def _claims(arguments: argparse.Namespace) -> int:
     import json
 
+    store = _store(arguments)
+    known = store.tables(arguments.profile, (q for q in p.QUESTIONS if q != p.SEARCH))
+    for question in arguments.questions:
+        choose("a question with claims", question, known)
     from darkknowledge.paper import Paper
     from darkknowledge.wording import interval, p_value, signed
 
-    paper = Paper.load(arguments.profile, _store(arguments).root)
-    for question in arguments.questions:
-        choose("a question with claims", question, paper.claims)
+    paper = Paper.load(arguments.profile, store.root)
     chosen = {
         q: c for q, c in paper.claims.items() if q in arguments.questions or not arguments.questions
     }
@@ -325,12 +358,14 @@ def _claims(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from darkknowledge import bench, run
+    from darkknowledge import survey
 
     if arguments.rounds < 1:
         raise SpecError(f"--rounds is {arguments.rounds}, but must be at least 1.")
-    if not run.available(arguments.device):
+    if not survey.available(arguments.device):
         raise SpecError(f"There is no {arguments.device} device here: choose another --device.")
+    from darkknowledge import bench
+
     store = _store(arguments)
     store.prepare()
     table = bench.run(store.bench_path, arguments.device, arguments.rounds)
@@ -340,7 +375,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _weights(arguments: argparse.Namespace) -> int:
-    from darkknowledge import grids, published, run, workers
+    from darkknowledge import grids
 
     store = _store(arguments)
     plans = [
@@ -348,6 +383,8 @@ def _weights(arguments: argparse.Namespace) -> int:
         for question in p.questions_of(arguments.profile)
         for plan in grids.grid(question, p.read(arguments.profile, question))
     ]
+    from darkknowledge import published, run, workers
+
     chosen = grids.published(plans)
     known = [spec for spec in chosen if run.stored(spec, store)]
     # Weights may not have travelled here; their runs are trained as all others are.
@@ -368,6 +405,9 @@ def _weights(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from darkknowledge import cards
+
+    cards.read_card(arguments.weights)  # what is wrong with them is said before torch is loaded
     from darkknowledge import published
 
     errors, card = published.evaluate(arguments.weights)
@@ -379,6 +419,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    from darkknowledge import cards
+
+    cards.read_card(arguments.weights)
+    for path in arguments.images:
+        if not path.is_file():
+            raise SpecError(f"There is no image {path}.")
     from darkknowledge import published
 
     found = published.predict(arguments.weights, arguments.images, arguments.invert)
@@ -402,24 +448,22 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from darkknowledge import grids, workers
+    from darkknowledge import grids, survey
 
     store = _store(arguments)
-    left = False
-    for question, params in _chosen(arguments).items():
-        specs = grids.ordered(grids.grid(question, params))
-        states = {spec.run_id: store.state(spec.data.name, spec.run_id) for spec in specs}
-        stored = [spec for spec in specs if states[spec.run_id] == "stored"]
-        missing = [s for s in specs if states[s.run_id] not in ("stored", "diverged")]
-        throughput = workers.Throughput(store, stored)
-        seconds = sum(throughput.seconds(spec) for spec in missing) / workers.default_jobs(specs)
-        time = "not measured" if math.isnan(seconds) else f"about {seconds / 60:.0f} min"
-        left = left or bool(missing)
-        others = (
-            f", {count} {state}"
-            for state in ("diverged", "running", "broken")
-            if (count := list(states.values()).count(state))
-        )
-        done = f"{len(stored)} of {len(specs)} runs stored{''.join(others)}"
-        print(f"{question}: {done}; time left {time}")
-    return LEFT if left else 0
+    plans = {q: grids.grid(q, params) for q, params in _chosen(arguments).items()}
+    every = [plan for planned in plans.values() for plan in planned]
+    outcome, missing = survey.survey(grids.ordered(every), store)
+    throughput = survey.Throughput(store, outcome.stored)
+    for question, planned in plans.items():
+        print(f"{question}: {survey.tally(grids.ordered(planned), outcome)}")
+    print("\n".join(survey.counts(arguments.profile, plans, outcome)))
+    for line in survey.waiting(every, outcome, throughput):
+        print(f"  {line}")
+    states = Counter(store.state(spec.data.name, spec.run_id) for spec in missing)
+    for state, words in {"running": "under way", "broken": "with a record that is broken"}.items():
+        if states[state]:
+            print(f"{words}: {states[state]} of the missing runs")
+    if missing:
+        print(f"time left: {survey.time_left(missing, throughput)}")
+    return LEFT if missing or outcome.no_device else 0

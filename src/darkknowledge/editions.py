@@ -43,7 +43,7 @@ def publish(profile: str, store: Store) -> list[Path]:
     shutil.copytree(made[0].parent / FIGURES, target / FIGURES)
     found = [shutil.copy(path, target / f"{NAME}{path.suffix}") for path in made]
     readme = project_root() / "README.md"
-    atomic_write(readme, with_answers(readme.read_text(), paper).encode())
+    atomic_write(readme, with_answers(readme.read_text(encoding="utf-8"), paper).encode())
     return [*map(Path, found), readme]
 
 

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from darkknowledge import run, workers
+from darkknowledge import survey
 from darkknowledge.records import Store
 from darkknowledge.spec import RunSpec
 
@@ -39,7 +39,7 @@ TIMES, START_MINUTES, UNMEASURED_MINUTES = 3, 5, 240
 
 def complete(
     specs: list[RunSpec], store: Store, job: list[str], arguments: list[str]
-) -> workers.Outcome:
+) -> survey.Outcome:
     """Let Snakemake train what has no record yet, and say what became of each run.
 
     ``job`` are the words of a command that trains the run whose ``run_id`` follows them;
@@ -53,12 +53,12 @@ def complete(
     elsewhere = EXECUTOR_VARIABLE in os.environ or any(
         word.split("=")[0] in EXECUTORS for word in arguments
     )
-    outcome, waiting = workers.survey(specs, store, elsewhere=elsewhere)
+    outcome, waiting = survey.survey(specs, store, elsewhere=elsewhere)
     if not waiting:
         return outcome
     folder = store.engine_folder()
     plan_path = folder / "plan.json"
-    plan_path.write_text(json.dumps(plan(waiting, outcome.stored, store, job)))
+    plan_path.write_text(json.dumps(plan(waiting, outcome.stored, store, job)), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
     command += ["--configfile", str(plan_path), "--directory", str(folder)]
     # The folder is new, so that there is nothing to compare with and nothing to remember. All jobs
@@ -66,21 +66,21 @@ def complete(
     command += ["--rerun-triggers", "mtime", "--drop-metadata", "--scheduler", "greedy"]
     command += ["--keep-going", "--show-failed-logs"]
     if not elsewhere:
-        command += ["--cores", str(workers.cores())]
+        command += ["--cores", str(survey.cores())]
     code = _call([*command, *arguments])
     lost = {spec.run_id for spec in outcome.stored}
     for spec in waiting:
-        record = run.stored(spec, store)
+        record = store.read(spec.data.name, spec.run_id)
         if record and (spec.run_id not in lost or store.weights_match(record)):
             outcome.trained.append(spec)
         elif note := store.diverged(spec.data.name, spec.run_id):
             outcome.diverged[spec.run_id] = note["reason"]
         elif spec.teacher and spec.teacher.run_id in outcome.diverged:
-            outcome.diverged[spec.run_id] = workers.no_teacher(spec)
+            outcome.diverged[spec.run_id] = survey.no_teacher(spec)
         elif (log := folder / "logs" / f"{spec.run_id}.log").exists():
             outcome.failed[spec.run_id] = _why(spec, log)
         elif spec.teacher and spec.teacher.run_id in outcome.failed:
-            outcome.failed[spec.run_id] = workers.no_teacher(spec)
+            outcome.failed[spec.run_id] = survey.no_teacher(spec)
         else:
             outcome.not_started.append(spec)
     if code and not outcome.failed and not outcome.diverged:
@@ -95,7 +95,7 @@ def plan(
 ) -> dict[str, Any]:
     """What the Snakefile reads: the job's command, and per run its record, its teacher as input (the
     link that the teacher's job makes, or the record that is here), and what it asks for."""
-    throughput = workers.Throughput(store, stored)
+    throughput = survey.Throughput(store, stored)
     planned = {spec.run_id for spec in waiting}
     here = {spec.run_id for spec in stored}
 
@@ -153,9 +153,9 @@ def _call(command: list[str]) -> int:
 
 def _why(spec: RunSpec, log: Path) -> str:
     """What a job that has not stored its record said about it."""
-    lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
+    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
     lines = [line.strip().removeprefix("failed: ") for line in lines]
     if told := [line for line in lines if line.startswith(spec.label)]:
         return told[-1]
-    told = [line for line in lines if line.startswith(("darkknowledge: ", "needs "))]
+    told = [x for x in lines if x.startswith("darkknowledge: ") or " waits for " in x]
     return f"{spec.label}: {told[-1] if told else f'its job ended early; its log is {log}.'}"

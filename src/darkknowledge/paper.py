@@ -11,32 +11,28 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from darkknowledge.answers import q1, q2, q3, q4, q5, q6, q7, scorecard
+from darkknowledge.answers import networks, q1, q2, q3, q4, q5, q6, q7, scorecard
 from darkknowledge.answers.abstract import abstract
 from darkknowledge.answers.common import Answer, diverged, literature
 from darkknowledge.answers.headlines import Headline, headlines
 from darkknowledge.claims import Claim
-from darkknowledge.figures import method
-from darkknowledge.figures import networks as network_figures
-from darkknowledge.figures import q1 as q1_figures
-from darkknowledge.figures import q2 as q2_figures
-from darkknowledge.figures import q3 as q3_figures
-from darkknowledge.figures import q4 as q4_figures
-from darkknowledge.figures import q7 as q7_figures
-from darkknowledge.figures import scorecard as scorecard_figures
-from darkknowledge.figures.common import style
-from darkknowledge.params import project_root
-from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, RecordError, Store
+from darkknowledge.params import SEARCH, project_root
+from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, named_in
 from darkknowledge.tables import evidence, questions
 from darkknowledge.tables.common import markdown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Those with a written answer; q7 is the discussion.
 QUESTIONS = ("q1", "q2", "q3", "q4", "q5", "q6")
 DISCUSSION = "q7"
+#: Those between pairs of networks.
+NETWORKS = ("q5", "q6")
 ABSENT = "*Not part of this profile.*"
 OTHER_DATA = "*These runs are of other data than the published numbers.*"
 NOTHING = "*Nothing is measured at these settings yet.*"
@@ -59,24 +55,20 @@ class Paper:
         profile = profile or os.environ.get("DARKKNOWLEDGE_PROFILE") or "paper"
         folder = results or os.environ.get("DARKKNOWLEDGE_RESULTS") or project_root() / "results"
         paper = cls(profile, Store(folder))
-        if not paper.frames:
-            raise RecordError(
-                f"{folder}/{profile} holds no table yet: call 'darkknowledge run {profile}' first."
-            )
+        paper.frames  # noqa: B018  # refused now, if it is to be refused
         return paper
 
     @functools.cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
         """The tidy frames of the questions that the profile has."""
-        found = {
-            q: self.store.read_table(self.profile, q) for q in (*QUESTIONS, DISCUSSION, "tuning")
-        }
+        known = self.store.tables(self.profile, (*QUESTIONS, DISCUSSION, SEARCH))
+        found = {q: self.store.read_table(self.profile, q) for q in known}
         return {q: frame for q, frame in found.items() if frame is not None}
 
     @functools.cached_property
     def studied(self) -> dict[str, pd.DataFrame]:
         """The frames of the questions proper, without the search for recipes."""
-        return {q: frame for q, frame in self.frames.items() if q != "tuning"}
+        return {q: frame for q, frame in self.frames.items() if q != SEARCH}
 
     @functools.cached_property
     def labels(self) -> str:
@@ -97,26 +89,25 @@ class Paper:
     @functools.cached_property
     def latency(self) -> pd.DataFrame | None:
         """Q1's latencies, or None while they are not measured."""
-        path = self.store.exhibit_path(self.profile, LATENCY_TABLE)
-        return pd.read_csv(path) if path.exists() else None
+        return self.store.read_latency(self.profile)
 
     @functools.cached_property
     def bench(self) -> pd.DataFrame:
         """Training speeds against the usual way; empty while they are not measured."""
-        path = self.store.bench_path
-        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+        found = self.store.read_bench()
+        return pd.DataFrame() if found is None else found
 
     @functools.cached_property
     def answers(self) -> dict[str, Answer]:
         """The written answers, by question."""
-        published, by_dataset = self.published, self.labels_by_dataset
+        published, by_dataset, claims = self.published, self.labels_by_dataset, self.claims
         make: dict[str, Callable[[pd.DataFrame], Answer]] = {
-            "q1": lambda f: q1.answer(f, self.labels, self.latency, published),
-            "q2": lambda f: q2.answer(f, self.labels, published),
-            "q3": lambda f: q3.answer(f, self.labels),
-            "q4": lambda f: q4.answer(f, self.labels, published),
-            "q5": lambda f: q5.answer(f, by_dataset, published),
-            "q6": lambda f: q6.answer(f, by_dataset, published),
+            "q1": lambda f: q1.answer(f, self.labels, claims["q1"], self.latency, published),
+            "q2": lambda f: q2.answer(f, self.labels, claims["q2"], published),
+            "q3": lambda f: q3.answer(f, self.labels, claims["q3"]),
+            "q4": lambda f: q4.answer(f, self.labels, claims["q4"], published),
+            "q5": lambda f: q5.answer(f, by_dataset, claims["q5"], published),
+            "q6": lambda f: q6.answer(f, by_dataset, claims["q6"], published),
         }
         return {q: make[q](frame) for q, frame in self.studied.items() if q in QUESTIONS}
 
@@ -125,13 +116,9 @@ class Paper:
         """The discussion, or None where the profile has none."""
         if DISCUSSION not in self.frames:
             return None
-        networks = {
-            name: claim
-            for q in ("q5", "q6")
-            if q in self.answers
-            for name, claim in self.answers[q].claims.items()
-        }
-        return q7.discuss(self.frames[DISCUSSION], self.studied, self.labels, networks)
+        of_nets = {k: c for q in NETWORKS for k, c in self.claims.get(q, {}).items()}
+        frame, claims = self.frames[DISCUSSION], self.claims[DISCUSSION]
+        return q7.discuss(frame, self.studied, self.labels, claims, of_nets)
 
     def discussed(self, experiment: str = "") -> str:
         """The discussion's paragraph on an experiment, or all of them, as Markdown."""
@@ -142,8 +129,13 @@ class Paper:
     @functools.cached_property
     def claims(self) -> dict[str, dict[str, Claim]]:
         """All claims by question and id: what the prose and the tables are made of."""
-        found = {q: answer.claims for q, answer in self.answers.items()}
-        return found | ({DISCUSSION: self.discussion.claims} if self.discussion else {})
+        own = {"q1": q1, "q2": q2, "q3": q3, "q4": q4, DISCUSSION: q7}
+        return {
+            question: networks.make_claims(frame, self.labels_by_dataset)
+            if question in NETWORKS
+            else own[question].make_claims(frame, self.labels)
+            for question, frame in self.studied.items()
+        }
 
     @functools.cached_property
     def scorecard(self) -> list[scorecard.Row]:
@@ -203,9 +195,8 @@ class Paper:
 
     def progress(self) -> str:
         """How many of the planned runs the report rests on."""
-        runs = pd.concat(self.studied.values()).drop_duplicates("run_id")
-        done = int(runs["test_errors"].notna().sum())
-        return f"{done} of {len(runs)}"
+        planned = (run for frame in self.studied.values() for run in named_in(frame))
+        return str(self.store.progress(planned))
 
     def table(self, name: str) -> str:
         """A table as Markdown. ``q2-claims`` and its like list a question's claims."""
@@ -251,6 +242,17 @@ class Paper:
 
     def figure(self, name: str) -> Figure | None:
         """A figure, in the study's style; None where the profile lacks its question or records."""
+        # Drawing is slow to load, and what is only read or counted needs none of it.
+        from darkknowledge.figures import method
+        from darkknowledge.figures import networks as network_figures
+        from darkknowledge.figures import q1 as q1_figures
+        from darkknowledge.figures import q2 as q2_figures
+        from darkknowledge.figures import q3 as q3_figures
+        from darkknowledge.figures import q4 as q4_figures
+        from darkknowledge.figures import q7 as q7_figures
+        from darkknowledge.figures import scorecard as scorecard_figures
+        from darkknowledge.figures.common import style
+
         style()
         if name == "kinds":
             return method.kinds_of_distillation()

@@ -7,6 +7,7 @@ names. Parameters stay flat (scalars and lists). Imports no torch.
 from __future__ import annotations
 
 import difflib
+import functools
 import types
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -67,9 +68,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def _book(name: str) -> dict[str, Any]:
+    """A file that all questions share, parsed once as long as it stays as it is."""
+    path = project_root() / "params" / name
+    try:
+        found = path.stat()
+    except OSError:
+        return read_yaml(path)
+    return _parsed(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(path: Path, *state: int) -> dict[str, Any]:
+    return read_yaml(path)
+
+
 def recipe(name: str) -> dict[str, Any]:
     """The settings that ``params/recipes.yaml`` keeps under ``name``. Raises SpecError."""
-    book = read_yaml(project_root() / "params" / "recipes.yaml")
+    book = _book("recipes.yaml")
     s.choose("recipe", name, book)
     if not isinstance(book[name], dict):
         raise SpecError(f"The recipe {name!r} must be a mapping of settings to values.")
@@ -78,7 +94,7 @@ def recipe(name: str) -> dict[str, Any]:
 
 def world(name: str) -> dict[str, Any]:
     """The settings that ``params/worlds.yaml`` keeps under ``name``. Raises SpecError."""
-    book = read_yaml(project_root() / "params" / "worlds.yaml")
+    book = _book("worlds.yaml")
     s.choose("world", name, book)
     if not isinstance(book[name], dict):
         raise SpecError(f"The world {name!r} must be a mapping of settings to values.")
@@ -423,6 +439,8 @@ QUESTIONS: dict[str, type[Anything]] = {
     "q7": Q7,
     "tuning": Tuning,
 }
+#: It asks for the recipes of the others, and is counted apart from them.
+SEARCH = "tuning"
 
 
 def make(question: str, values: dict[str, Any]) -> Anything:

@@ -1,10 +1,9 @@
-"""Published weights: a card beside each, predictions on anybody's images, and a check of the card."""
+"""Published weights: their cards written and checked, and predictions on anybody's images."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,74 +14,13 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from darkknowledge import data, metrics, models
-from darkknowledge.records import Store, atomic_write, file_sha256
+from darkknowledge.cards import Card, WeightsError, card_path, read_card
+from darkknowledge.records import Store, atomic_write
 from darkknowledge.spec import DataSpec, ModelSpec
 from darkknowledge.training import logits
 
-LICENCE = "MIT"
 #: Other machines round otherwise: this share of the test images may come out differently.
 TOLERANCE = 0.0005
-
-
-class WeightsError(RuntimeError):
-    """Weights, a card or an image that cannot be used; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """What is known of published weights: of which run, trained on what, how good, which bytes."""
-
-    run_id: str
-    label: str
-    model: ModelSpec
-    data: DataSpec
-    shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    test_errors: int
-    test_images: int
-    sha256: str
-
-    @classmethod
-    def of(cls, record: dict[str, Any], shape: tuple[int, ...], test_errors: int) -> Card:
-        """The card of a stored run whose net takes images of ``shape`` [channels, height, width]
-        and makes ``test_errors``."""
-        spec = record["spec"]
-        name = spec["data"]["name"]
-        natural = name.startswith("cifar")
-        classes = data.CIFAR10_CLASSES if natural else map(str, range(spec["data"]["classes"]))
-        return cls(
-            run_id=record["run_id"],
-            label=record["label"],
-            model=ModelSpec(**spec["model"]),
-            data=DataSpec(**spec["data"]),
-            shape=tuple(shape),
-            classes=tuple(classes),
-            test_errors=test_errors,
-            test_images=record["test"]["n"],
-            sha256=record["weights_sha256"],
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """As plain JSON values, with the words that people look for first."""
-        return {
-            "run_id": self.run_id,
-            "label": self.label,
-            "licence": LICENCE,
-            "test_accuracy": 1 - self.test_errors / self.test_images,
-            "test_errors": self.test_errors,
-            "test_images": self.test_images,
-            "model": vars(self.model),
-            "data": vars(self.data),
-            "source": data.SOURCES[self.data.name],
-            "input": {"shape": self.shape, "pixels": "0 to 1; digits are light on dark"},
-            "classes": self.classes,
-            "sha256": self.sha256,
-        }
-
-
-def card_path(weights: Path) -> Path:
-    """Where the card of a weights file lies: beside it."""
-    return weights.with_suffix(".json")
 
 
 def write_card(store: Store, record: dict[str, Any], data_root: str | None = None) -> Path:
@@ -95,45 +33,15 @@ def write_card(store: Store, record: dict[str, Any], data_root: str | None = Non
     if not store.weights_match(record):
         raise WeightsError(f"{weights} is not here or not the run's own: train the run again.")
     path, spec = card_path(weights), record["spec"]
-    known = data.load(DataSpec(**spec["data"]), data_root)
-    model = _network(weights, ModelSpec(**spec["model"]), known.shape, spec["data"]["classes"])
-    card = Card.of(record, known.shape, _errors(model, known.test))
-    text = json.dumps(card.as_dict(), indent=1) + "\n"
+    known_as = DataSpec(**spec["data"])
+    known = data.load(known_as, data_root)
+    model = _network(weights, ModelSpec(**spec["model"]), known.shape, known_as.classes)
+    natural = known_as.name.startswith("cifar")
+    classes = data.CIFAR10_CLASSES if natural else tuple(map(str, range(known_as.classes)))
+    card = Card.of(record, known.shape, classes, _errors(model, known.test))
+    text = json.dumps(card.as_dict(data.SOURCES[known_as.name]), indent=1) + "\n"
     atomic_write(path, text.encode())
     return path
-
-
-def read_card(weights: Path) -> Card:
-    """The card of a weights file, after a look whether they belong together. Raises WeightsError."""
-    path = card_path(weights)
-    try:
-        body = json.loads(path.read_text())
-        card = Card(
-            run_id=str(body["run_id"]),
-            label=str(body["label"]),
-            model=ModelSpec(**body["model"]),
-            data=DataSpec(**body["data"]),
-            shape=tuple(int(x) for x in body["input"]["shape"]),
-            classes=tuple(map(str, body["classes"])),
-            test_errors=int(body["test_errors"]),
-            test_images=int(body["test_images"]),
-            sha256=str(body["sha256"]),
-        )
-        found = file_sha256(weights)
-    except OSError as error:
-        raise WeightsError(
-            f"{error.filename}: {error.strerror}; weights need their card."
-        ) from None
-    except RecursionError:
-        raise WeightsError(f"{path} is no card of published weights (nested too deeply).") from None
-    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:240]
-        raise WeightsError(f"{path} is no card of published weights ({reason}).") from None
-    if found != card.sha256:
-        raise WeightsError(f"{weights} is not the file that its card describes: fetch both again.")
-    if len(card.classes) != card.data.classes or len(card.shape) != 3:
-        raise WeightsError(f"{path} contradicts itself: fetch it again.")
-    return card
 
 
 def network(weights: Path) -> tuple[nn.Module, Card]:

@@ -15,19 +15,26 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
+from darkknowledge.layout import BOUND, Divergence, Record, check
 from darkknowledge.spec import plain, run_id_of
+
+if TYPE_CHECKING:  # it takes a third of a second to load, which only reading a table is worth
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
 #: Raised by one when the layout of a record changes.
 FORMAT = 1
+#: A file that has not changed for so long is known by its size and times.
+STILL_SECONDS = 2
 #: Bytes that a results folder must have room for before anything is trained.
 PROBE = 100_000
 #: Q1's latencies, a file beside its table: measured apart from training, and no record.
@@ -54,15 +61,15 @@ def checksum(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _checksum_matches(text: str, body: dict[str, Any]) -> bool:
-    """Whether a record that was read from ``text`` carries its own checksum.
+def _checksum_matches(content: bytes, body: dict[str, Any]) -> bool:
+    """Whether a record that was read from ``content`` carries its own checksum.
 
-    As :func:`_write_checked` leaves a file, its text without that entry is what was summed up; to write
-    the JSON again, as is due for a file that was formatted since, takes as long as to read it.
+    As :func:`_write_checked` leaves a file, its bytes without that entry are what was summed up; to
+    write the JSON again, as is due for a file that was formatted since, takes as long as to read it.
     """
-    own = body["checksum"]
-    rest = text.removesuffix("\n").replace(f'"checksum": "{own}", ', "", 1)
-    return hashlib.sha256(rest.encode()).hexdigest() == own or checksum(body) == own
+    own: object = body["checksum"]
+    rest = content.removesuffix(b"\n").replace(f'"checksum": "{own}", '.encode(), b"", 1)
+    return hashlib.sha256(rest).hexdigest() == own or checksum(body) == own
 
 
 def file_sha256(path: Path) -> str:
@@ -70,11 +77,46 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+class Run(NamedTuple):
+    """What names a run, and the ``run_id`` of its teacher (empty without one)."""
+
+    dataset: str
+    run_id: str
+    teacher: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The ``run_id`` of each of some distinct runs, by what has become of it: it has a record; it has
+    none and never will, because it or its teacher diverged; it is still to be trained, here or where
+    its device is."""
+
+    stored: list[str]
+    diverged: list[str]
+    missing: list[str]
+
+    def __str__(self) -> str:
+        planned = len(self.stored) + len(self.diverged) + len(self.missing)
+        return f"{len(self.stored)} of {planned}"
+
+
+def named_in(frame: pd.DataFrame) -> Iterator[Run]:
+    """The runs of a table, and their teachers, which need not have a row of their own."""
+    for dataset, run_id, teacher in zip(
+        frame["dataset"], frame["run_id"], frame["teacher_run_id"], strict=True
+    ):
+        if teacher:
+            yield Run(dataset, teacher)
+        yield Run(dataset, run_id, teacher)
+
+
 class Store:
     """A results folder. ``root`` holds ``runs/``, ``weights/`` and one folder a profile."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        #: By path: the state of the file that was read, and what it holds.
+        self._known: dict[Path, tuple[tuple[int, ...], dict[str, Any] | None]] = {}
 
     # -- paths ---------------------------------------------------------------------------------
 
@@ -151,15 +193,54 @@ class Store:
         _write_checked(self.diverged_path(dataset, note["run_id"]), note)
 
     def read(self, dataset: str, run_id: str) -> dict[str, Any] | None:
-        """The record of a run, or None if there is none that is whole.
+        """The record of a run, laid out as :class:`darkknowledge.layout.Record` says, or None if there
+        is none that is whole. It is read once as long as its file stays as it is: do not change it.
 
         A file that cannot be read, or fails its checksum, is named in a warning and not used.
         """
-        return _read_checked(self.record_path(dataset, run_id), run_id, _has_numbers)
+        return self._read(self.record_path(dataset, run_id), run_id, Record)
 
     def diverged(self, dataset: str, run_id: str) -> dict[str, Any] | None:
-        """The note that a run diverged, or None."""
-        return _read_checked(self.diverged_path(dataset, run_id), run_id, _has_reason)
+        """The note that a run diverged (see :class:`darkknowledge.layout.Divergence`), or None."""
+        return self._read(self.diverged_path(dataset, run_id), run_id, Divergence)
+
+    def _read(self, path: Path, run_id: str, layout: type) -> dict[str, Any] | None:
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError:  # something is in its way
+            return _read_checked(path, run_id, layout)
+        state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if path in self._known and self._known[path][0] == state:
+            return self._known[path][1]
+        body = _read_checked(path, run_id, layout)
+        # A file may change twice within a tick of its clock: only one that has been still is known.
+        if time.time() - max(found.st_mtime, found.st_ctime) > STILL_SECONDS:
+            self._known[path] = state, body
+        return body
+
+    def progress(self, runs: Iterable[Run]) -> Progress:
+        """What has become of ``runs``, each counted once; the one count of ``status``, ``train`` and
+        the report. A run without a record whose teacher diverged has diverged too."""
+        known: dict[str, Run] = {}
+        for run in runs:
+            if run.run_id not in known or run.teacher:
+                known[run.run_id] = run
+        found = Progress([], [], [])
+
+        def lost(run: Run) -> bool:
+            if self.diverged(run.dataset, run.run_id):
+                return True
+            teacher = known.get(run.teacher)
+            return teacher is not None and not self.read(*teacher[:2]) and lost(teacher)
+
+        for run in known.values():
+            if self.read(run.dataset, run.run_id):
+                found.stored.append(run.run_id)
+            else:
+                (found.diverged if lost(run) else found.missing).append(run.run_id)
+        return found
 
     def state(self, dataset: str, run_id: str) -> str:
         """``stored``, ``diverged``, ``running`` (some process holds its lock), ``broken`` (there is a
@@ -217,7 +298,7 @@ class Store:
         """The true classes of a data set's test images, one digit each. Raises RecordError."""
         path = self._beside_records(dataset, LABELS)
         try:
-            found = path.read_text().strip()
+            found = path.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise RecordError(f"{path} is missing: copy it along with the records.") from error
         except ValueError:
@@ -237,6 +318,15 @@ class Store:
         text = frame.to_csv(index=False)
         atomic_write(self.table_path(profile, question), text.encode())
 
+    def tables(self, profile: str, questions: Iterable[str]) -> list[str]:
+        """Those of the questions that have a table. Raises RecordError if none has."""
+        found = [q for q in questions if self.table_path(profile, q).exists()]
+        if not found:
+            raise RecordError(
+                f"{self.root}/{profile} holds no table yet: call 'darkknowledge run {profile}' first."
+            )
+        return found
+
     def read_table(self, profile: str, question: str) -> pd.DataFrame | None:
         """The tidy table of a question with its numbers taken afresh from the records, or None.
 
@@ -246,22 +336,35 @@ class Store:
         path = self.table_path(profile, question)
         if not path.exists():
             return None
+        again = f"call 'darkknowledge train {profile} {question}', which writes it anew"
+        frame = read_csv(path, TEXT_COLUMNS, NUMBER_COLUMNS, again, gaps=["teacher_seed"])
         try:
-            frame = pd.read_csv(path, dtype=TEXT_COLUMNS, keep_default_na=False, na_values=[""])
-            for column in TEXT_COLUMNS:
-                frame[column] = frame[column].fillna("")
             return self.with_numbers(frame)
-        except (OSError, ValueError, KeyError) as error:  # pandas' own errors are ValueErrors
-            reason = " ".join(str(error).split())
-            raise RecordError(
-                f"{path} is no table of a question ({reason}): "
-                f"call 'darkknowledge train {profile} {question}', which writes it anew."
-            ) from error
+        except ValueError as error:  # a name that leads out of the folder
+            raise RecordError(f"{path} is no table of a question ({error}): {again}.") from error
+
+    def read_latency(self, profile: str) -> pd.DataFrame | None:
+        """Q1's latencies, or None while they are not measured. Raises RecordError."""
+        path = self.exhibit_path(profile, LATENCY_TABLE)
+        texts, numbers = ("arm", "run_id", "device_name"), ("batch", "threads", "median", "iqr")
+        again = f"delete it and call 'darkknowledge run {profile} q1'"
+        return read_csv(path, texts, numbers, again) if path.exists() else None
+
+    def read_bench(self) -> pd.DataFrame | None:
+        """Training speeds, or None while they are not measured; what a machine cannot do has no
+        number. Raises RecordError."""
+        texts = ("case", "variant", "device_name")
+        numbers = ("images_per_second", "ratio", "spread", "share", "threads")
+        again = "delete it and call 'darkknowledge bench'"
+        path = self.bench_path
+        return read_csv(path, texts, numbers, again, gaps=numbers) if path.exists() else None
 
     def with_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """``frame`` (with the columns ``dataset`` and ``run_id``) with the headline numbers and the
         whole record of each run in the column ``record`` (None where there is none); ``diverged``
         says of which runs there never will be one."""
+        import pandas as pd
+
         records = [self.read(d, r) for d, r in zip(frame["dataset"], frame["run_id"], strict=True)]
         restricted = (frame["omitted"] != "").any() or (frame["kept"] != "").any()
         wanted = HEADLINE | UNSEEN if restricted else HEADLINE
@@ -275,12 +378,44 @@ class Store:
         return pd.concat([frame, numbers], axis=1).assign(diverged=diverged, record=records)
 
 
-TEXT_COLUMNS = dict.fromkeys(
-    (
-        *("question", "role", "arm", "protocol", "pair", "mode", "model", "dataset"),
-        *("omitted", "kept", "run_id", "teacher_run_id"),
-    ),
-    str,
+def read_csv(
+    path: Path,
+    texts: Iterable[str],
+    numbers: Iterable[str],
+    again: str,
+    gaps: Container[str] = (),
+) -> pd.DataFrame:
+    """A table that holds at least one row, these columns of ``texts`` and these of ``numbers``, which
+    stand in every row but for those that may have ``gaps``. Raises RecordError, which says how to make
+    it ``again``."""
+    import pandas as pd
+
+    kinds = dict.fromkeys(texts, object)
+    try:
+        frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+        if frame.empty:
+            raise ValueError("it has no rows")
+        for column in kinds:
+            frame[column] = frame[column].fillna("")
+        for column in numbers:
+            frame[column] = pd.to_numeric(frame[column])
+            if column not in gaps and not (frame[column].abs() < BOUND).all():
+                raise ValueError(f"{column} is no number in one of its rows")
+        return frame
+    except (OSError, ValueError, TypeError, KeyError) as error:  # pandas' own are ValueErrors
+        reason = (
+            f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        )
+        raise RecordError(f"{path} is no table of its kind ({reason[:300]}): {again}.") from error
+
+
+TEXT_COLUMNS = (
+    *("question", "role", "arm", "protocol", "pair", "mode", "model", "dataset"),
+    *("omitted", "kept", "device", "run_id", "teacher_run_id"),
+)
+NUMBER_COLUMNS = (
+    *("temperature", "alpha", "w_hard", "w_soft"),
+    *("seed", "teacher_seed", "epochs", "lr", "batch_size"),
 )
 
 #: Columns of the tidy tables that repeat a record's headline numbers, and how to find them.
@@ -309,7 +444,7 @@ def _unseen() -> dict[str, Callable[[dict[str, Any]], Any]]:
         "unseen_recall": lambda u, s: 1 - u[s]["errors_unseen"] / u["images"],
     }
 
-    def of_record(number: Callable, shift: str, record: dict[str, Any]) -> Any:
+    def of_record(number: Callable[..., Any], shift: str, record: dict[str, Any]) -> Any:
         return number(record["unseen"], shift)
 
     return {
@@ -322,7 +457,9 @@ def _unseen() -> dict[str, Callable[[dict[str, Any]], Any]]:
 UNSEEN = _unseen()
 
 
-def numbers_of(record: dict[str, Any] | None, wanted: dict[str, Callable]) -> dict[str, Any]:
+def numbers_of(
+    record: dict[str, Any] | None, wanted: dict[str, Callable[..., Any]]
+) -> dict[str, Any]:
     """The numbers of a record by column; NaN where there is no record or it has no such number."""
     if record is None:
         return dict.fromkeys(wanted, float("nan"))
@@ -331,36 +468,24 @@ def numbers_of(record: dict[str, Any] | None, wanted: dict[str, Callable]) -> di
     return {name: float("nan") if v is None else v for name, v in values.items()}
 
 
-def _has_numbers(record: dict[str, Any]) -> bool:
-    numbers = numbers_of(record, HEADLINE | UNSEEN)
-    return all(isinstance(value, int | float) for value in numbers.values())
-
-
-def _has_reason(note: dict[str, Any]) -> bool:
-    return isinstance(note["reason"], str)
-
-
 def _write_checked(path: Path, content: dict[str, Any]) -> None:
     body = {**content, "format": FORMAT}
     body["checksum"] = checksum(body)
     atomic_write(path, (json.dumps(body, sort_keys=True) + "\n").encode())
 
 
-def _read_checked(
-    path: Path, run_id: str, sound: Callable[[dict[str, Any]], bool]
-) -> dict[str, Any] | None:
+def _read_checked(path: Path, run_id: str, layout: type) -> dict[str, Any] | None:
     """What :func:`_write_checked` wrote of a run; None, with a warning, if that is not whole."""
     try:
-        text = path.read_text()
-        body = json.loads(text)
-        if not _checksum_matches(text, body):
+        content = path.read_bytes()
+        body: dict[str, Any] = json.loads(content.decode())
+        if not _checksum_matches(content, body):
             raise ValueError("its checksum does not match")
         if body["run_id"] != run_id or body["format"] != FORMAT:
             raise ValueError("it is the record of another run or another format")
         if run_id_of(body["spec"]) != run_id:
             raise ValueError("its settings are not those that its name stands for")
-        if not sound(body):
-            raise ValueError("what it should say stands there in another form")
+        check(body, layout)
     except FileNotFoundError:
         return None
     except RecursionError:
@@ -376,11 +501,19 @@ def _read_checked(
 def _labels_agree(labels: str, record: dict[str, Any]) -> bool:
     """Whether a record's errors are those that its predictions make by these labels, and its test
     images of each class as many."""
-    predictions, test = record["predictions"], record["test"]
-    wrong = sum(a != b for a, b in zip(predictions, labels, strict=False))
-    counts = [labels.count(str(c)) for c in range(len(test["confusion"]))]
+    test = record["test"]
+    classes = len(test["confusion"])
+    width = len(str(classes - 1))
+    truth, predicted = (
+        [int(text[i : i + width]) for i in range(0, len(text), width)]
+        for text in (labels if labels.isdecimal() else "", record["predictions"])
+    )
+    wrong = sum(a != b for a, b in zip(truth, predicted, strict=False))
+    counts = Counter(truth)
     images = [sum(row) for row in test["confusion"]]
-    return (len(labels), wrong, counts) == (len(predictions), test["errors"], images)
+    return (len(truth), wrong) == (len(predicted), test["errors"]) and images == [
+        counts[c] for c in range(classes)
+    ]
 
 
 #: What befalls every file of a disk, and not one that something stands in the way of.

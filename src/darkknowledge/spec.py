@@ -6,6 +6,7 @@ counted and checked anywhere.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -396,7 +397,7 @@ class RunSpec:
         """The spec as plain JSON values with every field, as records keep it."""
         return _plain(self, compact=False)
 
-    @property
+    @functools.cached_property  # a plan asks for it again and again
     def run_id(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the canonical spec."""
         return _address(self.canonical())

@@ -2,6 +2,9 @@
 
 Seeds are paired: a treated run and its baseline share initialisation and data order. Where several
 students share a teacher they are one cluster, and n counts clusters.
+
+The tests are written out over :mod:`scipy.special`: scipy.stats and statsmodels, which the tests of
+this module hold them against, take longer to load than all claims of the study to compute.
 """
 
 from __future__ import annotations
@@ -12,10 +15,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
+from scipy import special
 
 LEVEL = 0.95
 SIGNIFICANT = 0.05
@@ -50,9 +50,14 @@ def mean(values: Sequence[float], clusters: Sequence[Hashable] | None = None) ->
     centre = float(np.mean(averaged))
     if np.ptp(averaged) == 0:  # also of a single value
         return Effect(n, centre, math.nan, math.nan, math.nan, averaged)
-    test = stats.ttest_1samp(averaged, 0)
-    low, high = test.confidence_interval(LEVEL)
-    return Effect(n, centre, float(low), float(high), float(test.pvalue), averaged)
+    error = float(np.std(averaged, ddof=1)) / math.sqrt(n)
+    return Effect(n, centre, *_t_test(centre, error, n - 1), averaged)
+
+
+def _t_test(centre: float, error: float, df: float) -> tuple[float, float, float]:
+    """The 95 % interval about a ``centre`` with its standard error, and the two-sided p against 0."""
+    half = float(special.stdtrit(df, (1 + LEVEL) / 2)) * error
+    return centre - half, centre + half, float(2 * special.stdtr(df, -abs(centre) / error))
 
 
 def cluster_means(
@@ -75,9 +80,9 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
     difference = float(np.mean(a) - np.mean(b))
     if n == 1 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return Effect(n, difference, math.nan, math.nan, math.nan)
-    test = stats.ttest_ind(a, b, equal_var=False)
-    low, high = test.confidence_interval(LEVEL)
-    return Effect(n, difference, float(low), float(high), float(test.pvalue))
+    squares = [float(np.var(group, ddof=1)) / len(group) for group in (a, b)]
+    df = sum(squares) ** 2 / sum(v**2 / (len(g) - 1) for v, g in zip(squares, (a, b), strict=True))
+    return Effect(n, difference, *_t_test(difference, math.sqrt(sum(squares)), df))
 
 
 @dataclass(frozen=True)
@@ -97,23 +102,24 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Correla
     n = len(first)
     if n < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Correlation(n, math.nan, math.nan, math.nan, math.nan)
+    from scipy import stats  # slow to load, and only needed here
+
     test = stats.spearmanr(first, second)
     rho = float(test.statistic)
     if abs(rho) > 1 - 1e-12:  # Fisher's z is infinite
         return Correlation(n, rho, rho, rho, float(test.pvalue))
-    half = stats.norm.ppf((1 + LEVEL) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    half = special.ndtri((1 + LEVEL) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     low, high = np.tanh([math.atanh(rho) - half, math.atanh(rho) + half])
     return Correlation(n, rho, float(low), float(high), float(test.pvalue))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm-adjusted p-values; NaN stays NaN and does not count."""
-    known = [i for i, p in enumerate(p_values) if not math.isnan(p)]
+    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     adjusted = [math.nan] * len(p_values)
-    if known:
-        values = multipletests([p_values[i] for i in known], method="holm")[1]
-        for i, value in zip(known, values, strict=True):
-            adjusted[i] = float(value)
+    largest = 0.0
+    for rank, (p, i) in enumerate(known):
+        largest = adjusted[i] = max(largest, min(1.0, p * (len(known) - rank)))
     return adjusted
 
 
@@ -126,10 +132,9 @@ def within(effect: Effect, delta: float) -> bool:
         return False
     if effect.sd == 0:
         return abs(effect.mean) < delta
-    values = np.asarray(effect.values)
-    above = stats.ttest_1samp(values, -delta, alternative="greater").pvalue
-    below = stats.ttest_1samp(values, delta, alternative="less").pvalue
-    return bool(max(above, below) < SIGNIFICANT)
+    error = effect.sd / math.sqrt(effect.n)
+    # The larger of both p-values: the mean's distance from the nearer bound in standard errors.
+    return bool(special.stdtr(effect.n - 1, (abs(effect.mean) - delta) / error) < SIGNIFICANT)
 
 
 def verdict(effect: Effect, p_adjusted: float, delta: float) -> str:
@@ -155,17 +160,17 @@ class McNemar:
 
 def mcnemar(first: str, second: str, truth: str) -> McNemar:
     """McNemar's exact test on two strings of predicted classes of the same images."""
-    pairs = [(a == t, b == t) for a, b, t in zip(first, second, truth, strict=True)]
-    first_only = sum(a and not b for a, b in pairs)
-    second_only = sum(b and not a for a, b in pairs)
-    test = exact_mcnemar([[0, first_only], [second_only, 0]], exact=True)
-    return McNemar(first_only, second_only, min(1.0, float(test.pvalue)))
+    a, b, t = (
+        np.frombuffer(text.encode("utf-32-le"), np.uint32) for text in (first, second, truth)
+    )
+    first_only, second_only = int(((a == t) & (b != t)).sum()), int(((b == t) & (a != t)).sum())
+    fewer = special.bdtr(min(first_only, second_only), first_only + second_only, 0.5)
+    return McNemar(first_only, second_only, min(1.0, float(2 * fewer)))
 
 
 def t_interval(centre: float, spread: float, n: int) -> tuple[float, float]:
     """95 % t interval of a mean of ``n`` runs with standard deviation ``spread``."""
-    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * spread / math.sqrt(n)
-    return float(centre - half), float(centre + half)
+    return _t_test(centre, spread / math.sqrt(n), n - 1)[:2]
 
 
 #: Power with which an effect of the size seen would be settled, and the most clusters worth naming.
@@ -180,8 +185,10 @@ def clusters_needed(effect: Effect, level: float = SIGNIFICANT) -> float:
         return math.nan
     size, candidates = abs(effect.mean) / effect.sd, range(effect.n + 1, MOST_CLUSTERS + 1)
 
-    def enough(n: int) -> bool:  # the power is NaN where it is one to all digits
-        return not TTestPower().power(size, n, level) < POWER
+    def enough(n: int) -> bool:
+        bound, shift = special.stdtrit(n - 1, 1 - level / 2), size * math.sqrt(n)
+        below = np.nan_to_num(special.nctdtr(n - 1, shift, [bound, -bound]))  # NaN: 0 to all digits
+        return bool(1 - below[0] + below[1] >= POWER)
 
     found = bisect.bisect_left(candidates, True, key=enough)  # power grows with n
     return candidates[found] if found < len(candidates) else math.inf

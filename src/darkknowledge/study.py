@@ -42,15 +42,15 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
     Stored beside the question's table, and kept as long as the nets are the same. One thread on
     a CPU. Times are in seconds: median and interquartile range.
     """
-    path = store.exhibit_path(p.destination("q1", params), LATENCY_TABLE)
+    where = p.destination("q1", params)
     build = SpecBuilder(params)
     nets = {
         "teacher": build.teachers()[0],
         "hard": build.spec(params.student_hidden, params.student_recipe, params.seeds[0]),
     }
-    if path.exists() and not again:
-        known = pd.read_csv(path)
-        if set(known["run_id"]) == {spec.run_id for spec in nets.values()}:
+    if not again:
+        known = store.read_latency(where)
+        if known is not None and set(known["run_id"]) == {spec.run_id for spec in nets.values()}:
             return known
     import torch  # the known latencies are shown without it
 
@@ -76,7 +76,8 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
                 }
             )
     frame = pd.DataFrame(rows)
-    atomic_write(Path(path), frame.to_csv(index=False).encode())
+    path = store.exhibit_path(where, LATENCY_TABLE)
+    atomic_write(path, frame.to_csv(index=False).encode())
     return frame
 
 
@@ -86,8 +87,11 @@ def describe_soft_labels(params: p.Q2, store: Store) -> Path:
     teacher is the same."""
     path = store.exhibit_path(p.destination("q2", params), SOFT_LABELS)
     teacher = SpecBuilder(params).teachers()[0]
-    if path.exists() and json.loads(path.read_text())["run_id"] == teacher.run_id:
-        return path
+    try:
+        if json.loads(path.read_text(encoding="utf-8"))["run_id"] == teacher.run_id:
+            return path
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # not there, or not what it should be: it is made now
     from darkknowledge import data, run, training
 
     run.execute(teacher, store, params.data_root or None, need_weights=True)

@@ -14,14 +14,12 @@ import multiprocessing
 import os
 import platform
 import signal
-import statistics
 import sys
 import threading
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -33,112 +31,18 @@ from tqdm import tqdm
 from darkknowledge import run
 from darkknowledge.records import DiskError, Store
 from darkknowledge.spec import RunSpec
+from darkknowledge.survey import (
+    RUNS_A_GPU,
+    Outcome,
+    Throughput,
+    default_jobs,
+    no_teacher,
+    survey,
+    trainable,
+    weights_here,
+)
 
 log = logging.getLogger(__name__)
-
-#: Small nets leave most of a GPU idle; this many share one.
-RUNS_A_GPU = 6
-
-
-@dataclass
-class Outcome:
-    """What became of a list of runs: lists of specs; messages, by run, of those that failed, and of
-    those that diverged, now or before, with their students."""
-
-    stored: list[RunSpec] = field(default_factory=list)
-    trained: list[RunSpec] = field(default_factory=list)
-    no_device: list[RunSpec] = field(default_factory=list)
-    no_time: list[RunSpec] = field(default_factory=list)
-    not_started: list[RunSpec] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    diverged: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every run now has a record, or is known to have none because it diverged."""
-        return not (self.no_device or self.no_time or self.not_started or self.failed)
-
-
-class Throughput:
-    """Seconds that a run will take, from the stored runs of the same net on the same device type."""
-
-    def __init__(self, store: Store, specs: list[RunSpec]) -> None:
-        self._rates: dict[tuple, list[float]] = {}
-        for spec in specs:
-            if record := run.stored(spec, store):
-                self.note(spec, record)
-
-    def note(self, spec: RunSpec, record: dict[str, Any]) -> None:
-        """Learn from a finished run."""
-        rate = record["provenance"]["images_per_second"]
-        if rate > 0:
-            self._rates.setdefault(self._key(spec), []).append(rate)
-
-    def seconds(self, spec: RunSpec) -> float:
-        """The estimate. A net that was not measured yet counts like the slowest one on its device
-        type that was; NaN where there is none."""
-        if spec.recipe.epochs == 0:
-            return 1.0
-        same_device = [
-            r for key, rates in self._rates.items() if key[2] == spec.device for r in rates
-        ]
-        rates = self._rates.get(self._key(spec)) or [min(same_device, default=math.nan)]
-        return _images(spec) / statistics.median(rates)
-
-    @staticmethod
-    def _key(spec: RunSpec) -> tuple:
-        return spec.model, spec.recipe.batch_size, spec.device, spec.precision
-
-
-def _images(spec: RunSpec) -> int:
-    size = {"mnist": 60_000, "mnist5k": 4_000, "mnist5k_rgb": 4_000}.get(spec.data.name, 50_000)
-    return spec.recipe.epochs * (size - spec.data.validation)
-
-
-def default_jobs(specs: list[RunSpec]) -> int:
-    """One run a CPU core; on a GPU as many as share one."""
-    if any(spec.device == "cuda" for spec in specs):
-        return RUNS_A_GPU
-    return cores()
-
-
-def cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def survey(
-    specs: list[RunSpec], store: Store, *, elsewhere: bool = False
-) -> tuple[Outcome, list[RunSpec]]:
-    """What is stored, what diverged, what cannot be trained here (unless it is trained ``elsewhere``),
-    and what there is to train, in the order given. Teachers whose record is here but whose weights
-    are not come first."""
-    outcome = Outcome()
-    waiting: list[RunSpec] = []
-    for spec in specs:
-        if run.stored(spec, store):
-            outcome.stored.append(spec)
-        elif note := store.diverged(spec.data.name, spec.run_id):
-            outcome.diverged[spec.run_id] = note["reason"]
-        elif spec.teacher and spec.teacher.run_id in outcome.diverged:
-            outcome.diverged[spec.run_id] = no_teacher(spec)
-        elif elsewhere or run.available(spec.device):
-            waiting.append(spec)
-        else:
-            outcome.no_device.append(spec)
-    needed = teachers(waiting)
-    lost = [s for s in outcome.stored if s.run_id in needed and not _weights_here(s, store)]
-    return outcome, lost + waiting
-
-
-def teachers(specs: list[RunSpec]) -> set[str]:
-    """The ``run_id`` of each run that one of ``specs`` learns from."""
-    return {spec.teacher.run_id for spec in specs if spec.teacher}
-
-
-def _weights_here(spec: RunSpec, store: Store) -> bool:
-    record = run.stored(spec, store)
-    return record is not None and store.weights_match(record)
 
 
 def complete(
@@ -225,11 +129,6 @@ def _no_interruption() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def no_teacher(student: RunSpec) -> str:
-    """What to say of a run whose teacher could not be had."""
-    return f"{student.label}: no teacher."
-
-
 def alone(
     specs: list[RunSpec],
     store: Store,
@@ -254,9 +153,9 @@ def alone(
 
         for spec in specs:
             need_weights = spec.run_id in teachers
-            if _weights_here(spec, store) if need_weights else run.stored(spec, store):
+            if weights_here(spec, store) if need_weights else run.stored(spec, store):
                 outcome.stored.append(spec)
-            elif not run.available(spec.device):
+            elif not trainable(spec.device, spec.precision):
                 outcome.no_device.append(spec)
             else:
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
@@ -61,7 +62,7 @@ class Pair:
         """The data set's name."""
         return DATASETS[self.frame["dataset"].iloc[0]]
 
-    @property
+    @functools.cached_property
     def main(self) -> float:
         """The main arm's temperature, the first one planned."""
         return float(self.frame.loc[self.frame["arm"] == "kd", "temperature"].iloc[0])
@@ -77,12 +78,19 @@ class Pair:
         weak, _, strong = self.name.partition(">")
         return weak, strong
 
+    @functools.cached_property
+    def _by_arm(self) -> dict[str, pd.DataFrame]:
+        return dict(iter(self.frame.groupby("arm", sort=False)))
+
+    @functools.cached_property
+    def _by_temperature(self) -> dict[float, pd.DataFrame]:
+        return dict(iter(self._by_arm["kd"].groupby("temperature", sort=False)))
+
     def rows(self, arm: str, temperature: float | None = None) -> pd.DataFrame:
         """The runs of an arm; of ``kd`` at a temperature, by default the main one."""
-        rows = self.frame[self.frame["arm"] == arm]
         if arm == "kd":
-            rows = rows[rows["temperature"] == (temperature or self.main)]
-        return rows
+            return self._by_temperature.get(temperature or self.main, self.frame.iloc[:0])
+        return self._by_arm.get(arm, self.frame.iloc[:0])
 
     def claim(self, arm: str, temperature: float | None = None) -> Claim:
         """An arm against true labels on the same net, seed by seed."""
@@ -278,12 +286,21 @@ def _listed(head: str, claims: list[Claim], name, prefix: str = "") -> str:
     return f"{head} (mean difference in errors): {listed}."
 
 
+def make_claims(frame: pd.DataFrame, labels: dict[str, str]) -> dict[str, Claim]:
+    """All claims about the pairs of a frame."""
+    return {name: claim for pair in pairs(frame, labels) for name, claim in pair.claims().items()}
+
+
 def composed(
-    frame: pd.DataFrame, labels: dict[str, str], expected: str, kind: str, open_: str
+    frame: pd.DataFrame,
+    labels: dict[str, str],
+    claims: dict[str, Claim],
+    expected: str,
+    kind: str,
+    open_: str,
 ) -> Answer:
     """The answer to Q5 (``kind`` reversed) or Q6 (self): a paragraph a measured pair."""
     every = pairs(frame, labels)
-    claims = {k: c for pair in every for k, c in pair.claims().items()}
     done = [pair for pair in every if pair.measured]
     if not done:
         return Answer(expected, "Not measured at these settings.", "", missing(every), claims)

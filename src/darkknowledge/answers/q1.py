@@ -26,10 +26,13 @@ def make_claims(frame: pd.DataFrame, labels: str) -> dict[str, Claim]:
 
 
 def answer(
-    frame: pd.DataFrame, labels: str, latency: pd.DataFrame | None, published: pd.DataFrame
+    frame: pd.DataFrame,
+    labels: str,
+    claims: dict[str, Claim],
+    latency: pd.DataFrame | None,
+    published: pd.DataFrame,
 ) -> Answer:
     """Q1: what the cumbersome net costs, and what it buys."""
-    claims = make_claims(frame, labels)
     claim = claims["q1.teacher_vs_small"]
     big, small = errors_of(frame, TEACHER), errors_of(frame, HARD)
     n = images_of(labels)

@@ -51,9 +51,10 @@ def make_claims(frame: pd.DataFrame, labels: str) -> dict[str, Claim]:
     return adjusted(claims)
 
 
-def answer(frame: pd.DataFrame, labels: str, published: pd.DataFrame) -> Answer:
+def answer(
+    frame: pd.DataFrame, labels: str, claims: dict[str, Claim], published: pd.DataFrame
+) -> Answer:
     """Q2: is the distilled net better than the same net on true labels, and how near its teacher?"""
-    claims = make_claims(frame, labels)
     main = claims["q2.kd_vs_hard"]
     theirs = {k: published.loc[f"hinton-{k}"] for k in ("teacher", "hard", "kd")}
     expected = (

@@ -152,9 +152,8 @@ def soft_gradient(frame: pd.DataFrame, width: int) -> pd.DataFrame:
     return table.groupby("temperature").mean()
 
 
-def answer(frame: pd.DataFrame, labels: str) -> Answer:
+def answer(frame: pd.DataFrame, labels: str, claims: dict[str, Claim]) -> Answer:
     """Q3: the written answer."""
-    claims = make_claims(frame, labels)
     expected = (
         f"Hinton et al. (2015) write that with {WIDE} or more units in each hidden layer all "
         f"temperatures above {HIGH:g} gave fairly similar results, and that with 30 units those of "

@@ -174,9 +174,10 @@ def prediction_by_mass(frame: pd.DataFrame) -> st.Correlation:
     return st.rank_correlation(table["mass"].tolist(), [e.mean for e in table["recall"]])
 
 
-def answer(frame: pd.DataFrame, labels: str, published: pd.DataFrame) -> Answer:
+def answer(
+    frame: pd.DataFrame, labels: str, claims: dict[str, Claim], published: pd.DataFrame
+) -> Answer:
     """Q4: the written answer."""
-    claims = make_claims(frame, labels)
     theirs = {k: published.loc[f"hinton-{k}", "value"] for k in _PUBLISHED}
     expected = (
         f"Hinton et al. (2015) omitted the threes: {number(theirs['omitted'], 0)} test errors, "

@@ -6,13 +6,19 @@ import pandas as pd
 
 from darkknowledge.answers.common import Answer
 from darkknowledge.answers.networks import composed
+from darkknowledge.claims import Claim
 from darkknowledge.wording import number, signed
 
 #: Pairs of Yuan et al. (2020), table 2, that this study plans.
 YUAN = ("plain_cnn>resnet18", "mobilenetv2>resnet18")
 
 
-def answer(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame) -> Answer:
+def answer(
+    frame: pd.DataFrame,
+    labels: dict[str, str],
+    claims: dict[str, Claim],
+    published: pd.DataFrame,
+) -> Answer:
     """Q5: the written answer; ``labels`` are the true test classes by data set."""
     gains = [
         published.loc[f"yuan-{p}-reversed", "value"] - published.loc[f"yuan-{p}-strong", "value"]
@@ -29,7 +35,7 @@ def answer(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame)
         f"counted {number(course[0], 2)} % against {number(course[1], 2)} % for ResNet18 taught by "
         "VGG13, one run each."
     )
-    return composed(frame, labels, expected, "reversed", OPEN)
+    return composed(frame, labels, claims, expected, "reversed", OPEN)
 
 
 OPEN = (

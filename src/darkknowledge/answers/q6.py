@@ -6,10 +6,16 @@ import pandas as pd
 
 from darkknowledge.answers.common import Answer
 from darkknowledge.answers.networks import composed
+from darkknowledge.claims import Claim
 from darkknowledge.wording import number
 
 
-def answer(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame) -> Answer:
+def answer(
+    frame: pd.DataFrame,
+    labels: dict[str, str],
+    claims: dict[str, Claim],
+    published: pd.DataFrame,
+) -> Answer:
     """Q6: the written answer; ``labels`` are the true test classes by data set."""
     course = [published.loc[f"course-cifar-self-{k}", "value"] for k in ("weak", "strong")]
     expected = (
@@ -18,7 +24,7 @@ def answer(frame: pd.DataFrame, labels: dict[str, str], published: pd.DataFrame)
         f"{number(course[0], 2)} points (VGG13) and {number(course[1], 2)} points (ResNet18) on "
         "CIFAR-10, one run each."
     )
-    return composed(frame, labels, expected, "self", OPEN)
+    return composed(frame, labels, claims, expected, "self", OPEN)
 
 
 OPEN = (

@@ -242,11 +242,11 @@ def discuss(
     frame: pd.DataFrame,
     frames: dict[str, pd.DataFrame],
     labels: str,
+    claims: dict[str, Claim],
     networks: dict[str, Claim] | None = None,
 ) -> Discussion:
     """The discussion; ``frames`` are all questions' (fidelity is asked of all students), and
     ``networks`` the claims of Q5 and Q6, whose controls ask the first experiment's question too."""
-    claims = make_claims(frame, labels)
     table = students(frames, labels)
     agreement, repeats = (fidelity(table, column) for column in ("agreement", "repeated"))
     write: dict[str, Callable[[], str]] = {

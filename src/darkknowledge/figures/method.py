@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from darkknowledge.figures.common import BLACK, BLUE, ORANGE, probability_bars
+from darkknowledge.records import RecordError
 from darkknowledge.wording import DATASETS
 
 #: Temperatures at which soft labels are shown.
@@ -76,7 +77,13 @@ def soft_labels(exhibit: Path, sheet: Path) -> Figure | None:
     several temperatures; ``exhibit`` holds the teacher's logits, ``sheet`` the images."""
     if not exhibit.exists() or not sheet.exists():
         return None
-    logits = np.array(json.loads(exhibit.read_text())["logits"])  # [classes, classes]
+    try:
+        body = json.loads(exhibit.read_text(encoding="utf-8"))
+        logits = np.array(body["logits"], dtype=float)  # [classes, classes]
+    except (ValueError, LookupError, TypeError) as error:
+        raise RecordError(
+            f"{exhibit} holds no soft labels: delete it and execute the notebook of q2 again."
+        ) from error
     pixels = plt.imread(sheet)
     count = len(logits)
     side = pixels.shape[0] // count

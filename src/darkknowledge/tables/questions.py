@@ -20,7 +20,7 @@ from darkknowledge.answers.common import (
     rows_mean,
 )
 from darkknowledge.answers.q7 import EXPERIMENTS, NAMES
-from darkknowledge.claims import Arm, runs_of
+from darkknowledge.claims import Arm, matches, runs_of
 from darkknowledge.tables.common import breakable, k_of_n, of_planned, percent
 from darkknowledge.wording import measured, number, seconds, signed
 
@@ -80,13 +80,10 @@ def q2(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _against_hard(frame: pd.DataFrame, arm: Arm) -> st.Effect | None:
-    from darkknowledge.claims import pairs
-
     if arm.name in ("hard", "teacher"):
         return None
-    both = pairs(frame, arm, Arm("hard", arm.protocol)).dropna(subset=["errors_a", "errors_b"])
-    difference = both["errors_a"] - both["errors_b"]
-    return st.mean(difference.tolist(), both["cluster"].tolist())
+    done = [m for m in matches(frame, arm, Arm("hard", arm.protocol)) if m.measured]
+    return st.mean([m.difference for m in done], [m.cluster for m in done])
 
 
 def q3(frame: pd.DataFrame) -> pd.DataFrame:
