@@ -53,8 +53,8 @@ torture: $(STAMP) ## the long loops: kills, crowds, full disks, foreign files (s
 bench: $(STAMP) ## measure training speed against the usual way (nothing else should run meanwhile)
 	$(BIN)/darkknowledge bench
 
-publish: $(STAMP) ## render the paper profile's published editions and the README's answers
-	$(BIN)/darkknowledge publish paper
+publish: $(STAMP) ## render the published editions and the README's answers
+	$(BIN)/darkknowledge publish pilot
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock (UPGRADE=1: to newer versions)
 	@$(find_uv); \

@@ -67,7 +67,7 @@ def results(tmp_path_factory) -> Path:
     """A study of the paper's size: whole records of all its runs that need no GPU, and its tables."""
     store, wrong = Store(tmp_path_factory.mktemp("study") / "results"), random.Random(1503)
     truth = "".join(wrong.choices("0123456789", k=10_000))
-    plans = {q: grids.grid(q, params.read("paper", q)) for q in params.questions_of("paper")}
+    plans = {q: grids.grid(q, params.read("pilot", q)) for q in params.questions_of("pilot")}
     for spec in grids.ordered(plan for of in plans.values() for plan in of):
         if spec.device == "cpu":
             called = list(truth)
@@ -80,7 +80,7 @@ def results(tmp_path_factory) -> Path:
             path.write_text(json.dumps(body, sort_keys=True) + "\n", encoding="utf-8")
             os.utime(path, (1, 1))
     for question in plans:
-        study.publish(question, params.read("paper", question), store)
+        study.publish(question, params.read("pilot", question), store)
     return store.root
 
 
@@ -88,14 +88,14 @@ def results(tmp_path_factory) -> Path:
 COMMANDS = {
     "help": (("--help",), SLOWER, 0.5),
     "help of a command": (("train", "--help"), SLOWER, 0.5),
-    "status": (("status", "paper"), SLOWER, 2.4),
-    "claims": (("claims", "paper"), SLOW, 5.5),
-    "train": (("train", "paper"), SLOW, 5),
+    "status": (("status", "pilot"), SLOWER, 2.4),
+    "claims": (("claims", "pilot"), SLOW, 5.5),
+    "train": (("train", "pilot"), SLOW, 5),
     "no such profile": (("status", "papers"), SLOWER, 0.5),
-    "no such question": (("train", "paper", "q9"), SLOWER, 0.5),
-    "no time": (("train", "paper", "--minutes", "0"), SLOWER, 0.5),
-    "no such run": (("train", "paper", "--only", "0123456789abcdef"), SLOWER, 2),
-    "no claims": (("claims", "paper", "q9"), SLOWER, 0.5),
+    "no such question": (("train", "pilot", "q9"), SLOWER, 0.5),
+    "no time": (("train", "pilot", "--minutes", "0"), SLOWER, 0.5),
+    "no such run": (("train", "pilot", "--only", "0123456789abcdef"), SLOWER, 2),
+    "no claims": (("claims", "pilot", "q9"), SLOWER, 0.5),
     "no such table": (("claims", "papers"), SLOWER, 0.5),
     "no rounds": (("bench", "--rounds", "0"), SLOWER, 0.5),
     "no weights": (("weights", "papers"), SLOWER, 0.5),
@@ -208,7 +208,7 @@ def test_status_tells_what_is_under_way_what_is_broken_and_the_time_left(
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
 def test_output_survives_an_encoding_without_the_minus_sign(results, encoding):
-    words = (sys.executable, "-m", "darkknowledge", "claims", "paper", "q2")
+    words = (sys.executable, "-m", "darkknowledge", "claims", "pilot", "q2")
     words += ("--results", str(results))
     plain, _ = called(*words)
     done, _ = called(*words, PYTHONIOENCODING=encoding, PYTHONUTF8="0")

@@ -17,7 +17,7 @@ STALE = "The published editions are stale: call 'make publish'."
 
 @pytest.fixture(scope="module")
 def paper() -> Paper:
-    return Paper.load("paper", REPOSITORY / "results")
+    return Paper.load("pilot", REPOSITORY / "results")
 
 
 @pytest.mark.parametrize("ending", ["pdf", "md", "html"])

@@ -82,7 +82,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def rendered(folder):
     """What ``darkknowledge render paper`` in all three formats says and leaves."""
-    words = ["render", "paper", "--results", str(RESULTS), "--to", "html", "typst", "gfm"]
+    words = ["render", "pilot", "--results", str(RESULTS), "--to", "html", "typst", "gfm"]
     done = command(folder, sys.executable, "-c", LOADED, *words)
     assert done.returncode == 0, done.stderr
     return done
@@ -90,7 +90,7 @@ def rendered(folder):
 
 @pytest.fixture(scope="module")
 def made(folder, rendered) -> Path:
-    return folder / "_output" / "paper" / "report"
+    return folder / "_output" / "pilot" / "report"
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def pdf_text(pdf) -> str:
 
 @pytest.fixture(scope="module")
 def paper() -> Paper:
-    return Paper.load("paper", RESULTS)
+    return Paper.load("pilot", RESULTS)
 
 
 def test_rendering_names_its_files_and_its_renderer_and_loads_no_torch(rendered, made):
@@ -243,7 +243,7 @@ def small(tmp_path) -> Path:
 
 
 def render(root: Path, *words: str, **environment: str):
-    return call(root, "render", "paper", "--results", str(RESULTS), *words, **environment)
+    return call(root, "render", "pilot", "--results", str(RESULTS), *words, **environment)
 
 
 def test_an_unknown_profile_is_refused_and_leaves_nothing(small):
@@ -267,7 +267,7 @@ def test_a_format_that_fails_leaves_the_others_and_no_stale_file(small):
     done = render(small)
     assert done.returncode == 1
     assert "Typst could not make the PDF: unknown variable: nonsense." in done.stderr
-    made = small / "_output" / "paper" / "report"
+    made = small / "_output" / "pilot" / "report"
     assert (made / "index.html").exists() and not (made / "index.pdf").exists()
     assert "Traceback" not in done.stderr
 
@@ -471,7 +471,7 @@ def test_a_bare_quarto_render_gives_the_same_words_figures_and_tables(folder, pa
     (folder / "_environment").write_text(f"QUARTO_PYTHON={sys.executable}\n")
     done = command(folder, "quarto", "render", "--to", "html", DARKKNOWLEDGE_RESULTS=str(RESULTS))
     assert done.returncode == 0, done.stderr
-    output = folder / "_output" / "paper" / "report" / "index.html"
+    output = folder / "_output" / "pilot" / "report" / "index.html"
     theirs = Page(output.read_text(encoding="utf-8"))
     ours = normal(page.text)
     assert abs(len(ours) - len(normal(theirs.text))) < 5

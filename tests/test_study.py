@@ -8,7 +8,7 @@ from darkknowledge import grids, params, study
 from darkknowledge.records import Store
 from darkknowledge.spec import TEACHER_MODES
 
-PROFILES = ["quick", "paper"]
+PROFILES = ["quick", "pilot"]
 
 
 def by_arm(profile: str) -> dict[tuple[str, str], dict[int, grids.Planned]]:
@@ -63,7 +63,7 @@ def test_the_untrained_teacher_is_the_trained_one_at_its_start():
 
 
 def test_students_see_no_jitter_in_hintons_protocol_and_their_teachers_do():
-    arms = by_arm("paper")
+    arms = by_arm("pilot")
     assert {p.spec.recipe.augmentation for p in arms["hinton", "kd"].values()} == {"none"}
     assert {p.spec.teacher.recipe.augmentation for p in arms["hinton", "kd"].values()} == {"jitter"}
 
@@ -81,7 +81,7 @@ def test_nothing_but_the_jitter_differs_where_its_effect_on_the_gain_is_claimed(
 
 def test_q2_contains_the_very_runs_of_q1():
     runs = {
-        q: {plan.spec.run_id for plan in grids.grid(q, params.read("paper", q))}
+        q: {plan.spec.run_id for plan in grids.grid(q, params.read("pilot", q))}
         for q in ("q1", "q2")
     }
     assert runs["q1"] <= runs["q2"]
@@ -109,10 +109,10 @@ def test_planned_runs_without_a_record_keep_their_row(store: Store):
 
 def test_each_arm_of_the_paper_takes_its_best_candidate_on_validation():
     """Only where the search is complete; what was searched is then what is used."""
-    frame = Store(params.project_root() / "results").read_table("paper", "tuning")
+    frame = Store(params.project_root() / "results").read_table("pilot", "tuning")
     if frame is None or frame["validation_errors"].isna().any():
         pytest.skip("The search for the students' recipe is not complete.")
-    chosen = params.read("paper", "q2")
+    chosen = params.read("pilot", "q2")
     for arm, recipe in (("hard", chosen.student_recipe), ("kd", chosen.student_recipe_kd)):
         runs = frame[frame["arm"] == arm].set_index("pair")["validation_errors"]
         assert runs[recipe] == runs.min()
@@ -166,7 +166,7 @@ def test_questions_share_runs_instead_of_repeating_them(profile):
 
 
 def test_one_seed_of_every_temperature_comes_before_second_seeds():
-    chosen = params.read("paper", "q3")
+    chosen = params.read("pilot", "q3")
     order = [s.seed for s in grids.ordered(grids.grid("q3", chosen)) if s.seed < 100]
     kinds = len(chosen.widths) * (len(chosen.temperatures) + 1) + len(chosen.narrow_temperatures)
     assert set(order[:kinds]) == {chosen.seeds[0]}
@@ -188,7 +188,7 @@ def test_within_a_pair_all_nets_share_data_recipe_and_device(profile, question):
 
 
 def test_in_a_reversed_pair_the_weak_net_teaches_the_strong_one():
-    for plan in grids.grid("q5", params.read("paper", "q5")):
+    for plan in grids.grid("q5", params.read("pilot", "q5")):
         weak, strong = plan.pair.split(">")
         teacher = plan.spec.teacher
         if plan.arm in ("kd", "kd_poor", "kd_yuan", "shuffled_teacher", "permuted_teacher"):
@@ -200,7 +200,7 @@ def test_in_a_reversed_pair_the_weak_net_teaches_the_strong_one():
 
 
 def test_a_self_taught_net_never_starts_from_its_teachers_seed():
-    for plan in grids.grid("q6", params.read("paper", "q6")):
+    for plan in grids.grid("q6", params.read("pilot", "q6")):
         seeds, spec = [], plan.spec
         while spec is not None:
             seeds.append(spec.seed)
@@ -213,14 +213,14 @@ def test_a_self_taught_net_never_starts_from_its_teachers_seed():
 
 def test_yuans_weights_are_converted_to_ours():
     """Element-mean KL is ten times weaker over ten classes."""
-    arms = {(p.pair, p.arm): p.spec.loss for p in grids.grid("q5", params.read("paper", "q5"))}
+    arms = {(p.pair, p.arm): p.spec.loss for p in grids.grid("q5", params.read("pilot", "q5"))}
     loss = arms["plain_cnn>resnet18", "kd_yuan"]
     assert (loss.w_hard, loss.w_soft, loss.temperature) == (0.99, 0.001, 20)
 
 
 @pytest.mark.parametrize("question", ["q5", "q6"])
 def test_controls_of_a_pair_share_its_main_arms_weights_and_temperature(question):
-    plans = grids.grid(question, params.read("paper", question))
+    plans = grids.grid(question, params.read("pilot", question))
     mains = {}
     for plan in plans:
         if plan.arm == "kd":
@@ -235,7 +235,7 @@ def test_controls_of_a_pair_share_its_main_arms_weights_and_temperature(question
 
 
 def test_a_pair_is_finished_before_the_next_and_lineages_stand_in_order():
-    plans = grids.grid("q6", params.read("paper", "q6"))
+    plans = grids.grid("q6", params.read("pilot", "q6"))
     order = grids.ordered(plans)
     ids = [spec.run_id for spec in order]
     for spec in order:
@@ -261,18 +261,18 @@ def test_q2s_longer_baseline_costs_as_much_as_teacher_and_student(profile):
 
 def test_q7_shares_its_first_arms_with_q2_and_names_each_run_once():
     of = {
-        q: {p.arm: p.spec.run_id for p in reversed(grids.grid(q, params.read("paper", q)))}
+        q: {p.arm: p.spec.run_id for p in reversed(grids.grid(q, params.read("pilot", q)))}
         for q in ("q2", "q7")
     }
     for arm in ("hard", "kd", "label_smoothing", "uniform_teacher", "shuffled_teacher"):
         assert of["q2"][arm] == of["q7"][arm]
     assert of["q2"]["hard_jitter"] == of["q7"]["hard_jitter"]
-    ids = [p.spec.run_id for p in grids.grid("q7", params.read("paper", "q7"))]
+    ids = [p.spec.run_id for p in grids.grid("q7", params.read("pilot", "q7"))]
     assert len(ids) == len(set(ids))
 
 
 def test_q7s_views_differ_in_the_view_alone_and_its_teachers_in_their_labels_alone():
-    plans = {(p.arm, p.spec.seed): p.spec for p in grids.grid("q7", params.read("paper", "q7"))}
+    plans = {(p.arm, p.spec.seed): p.spec for p in grids.grid("q7", params.read("pilot", "q7"))}
     for suffix in ("", "_longer"):
         same, other = plans[f"kd_same_view{suffix}", 0], plans[f"kd_other_view{suffix}", 0]
         assert same.loss == dataclasses.replace(other.loss, teacher_view="same")

@@ -14,7 +14,7 @@ from darkknowledge.paper import Paper
 from darkknowledge.records import Run, Store, named_in
 from darkknowledge.spec import LossSpec, RunSpec
 
-PROFILES = ("quick", "paper")
+PROFILES = ("quick", "pilot")
 
 
 def keep(store: Store, spec: RunSpec, **provenance) -> None:

@@ -125,7 +125,7 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(bad, arguments, says):
 
 
 def test_missing_data_end_in_one_sentence(bad, tmp_path):
-    words = ("train", "paper", "q1", "--jobs", "1")
+    words = ("train", "pilot", "q1", "--jobs", "1")
     done = here(bad, *words, DARKKNOWLEDGE_DATA=str(tmp_path))
     assert done.returncode == 1
     assert "MNIST cannot be had" in done.stdout

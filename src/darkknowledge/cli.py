@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import io
+import itertools
 import logging
 import math
 import os
@@ -178,14 +179,13 @@ def _store(arguments: argparse.Namespace) -> Store:
 
 def _train(arguments: argparse.Namespace) -> int:
     _check_train(arguments)
-    chosen, store = _chosen(arguments), _store(arguments)
+    store = _store(arguments)
+    plans, data_root = _plans(arguments)
     from darkknowledge import grids, survey
 
-    plans = {q: grids.grid(q, params) for q, params in chosen.items()}
     specs = grids.ordered(plan for planned in plans.values() for plan in planned)
     named = _named(arguments, specs)
     store.prepare()
-    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
     if named:
         from darkknowledge import workers
 
@@ -193,16 +193,61 @@ def _train(arguments: argparse.Namespace) -> int:
         outcome = workers.alone(named, store, data_root, teachers=teachers, progress=progress)
         # A job without a record has failed: its students must not start.
         return FAILED if _report(outcome, store, plans) or outcome.diverged else 0
-    from darkknowledge import study
+    from darkknowledge import plan, study
 
+    strangers = _strangers(arguments, plans, store)
     try:
+        specs = [spec for spec in specs if spec.run_id not in strangers]
         outcome = _complete(arguments, specs, store, data_root)
     finally:  # the tables of what is there, also after an interruption
-        for question, params in chosen.items():
-            study.publish(question, params, store)
-    code = _report(outcome, store, plans)
+        if study_plan := plan.read(arguments.profile):
+            every = plan.grids(study_plan).values()
+            study.publish_plan(arguments.profile, itertools.chain(*every), store)
+        else:
+            for question, params in _chosen(arguments).items():
+                study.publish(question, params, store)
+    code = _report(outcome, store, plans) or (LEFT if strangers else 0)
+    for processor, runs in Counter(strangers.values()).items():
+        print(f"  {runs} runs belong to blocks that were begun on another processor: {processor}")
     print("\n".join(survey.counts(arguments.profile, plans, outcome)))
     return code
+
+
+def _plans(arguments: argparse.Namespace) -> tuple[dict[str, list[Planned]], str | None]:
+    """The planned runs of the questions asked for, or of the families of a profile that has a plan,
+    and the folder of their data. Raises SpecError before anything is trained."""
+    from darkknowledge import grids, plan
+
+    if study_plan := plan.read(arguments.profile):
+        return plan.grids(study_plan, arguments.questions), study_plan.data_root or None
+    chosen = _chosen(arguments)
+    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
+    return {q: grids.grid(q, params) for q, params in chosen.items()}, data_root
+
+
+def _strangers(
+    arguments: argparse.Namespace, plans: dict[str, list[Planned]], store: Store
+) -> dict[str, str]:
+    """The missing runs of a plan, by id, whose block was begun on another type of processor, which is
+    named: both sides of a comparison come from one type."""
+    from darkknowledge import plan
+
+    study_plan = plan.read(arguments.profile)
+    if not study_plan:
+        return {}
+    every = itertools.chain(*plan.grids(study_plan).values())
+    if not (begun := plan.begun_on(every, store)):
+        return {}
+    from darkknowledge import cost  # it loads torch, which knows the processor
+
+    here = plan.processor_words(cost.processor())
+    return {
+        one.spec.run_id: ", ".join(sorted(types))
+        for planned in plans.values()
+        for one in planned
+        if (types := begun.get((one.spec.data.name, one.block), {here})) != {here}
+        and not store.read(one.spec.data.name, one.spec.run_id)
+    }
 
 
 def _complete(
@@ -451,7 +496,7 @@ def _status(arguments: argparse.Namespace) -> int:
     from darkknowledge import grids, survey
 
     store = _store(arguments)
-    plans = {q: grids.grid(q, params) for q, params in _chosen(arguments).items()}
+    plans, _ = _plans(arguments)
     every = [plan for planned in plans.values() for plan in planned]
     outcome, missing = survey.survey(grids.ordered(every), store)
     throughput = survey.Throughput(store, outcome.stored)

@@ -26,7 +26,7 @@ ROLES = ("teacher", "baseline", "student", "control")
 @dataclass(frozen=True)
 class Planned:
     """A run and the part that it plays in a question. ``arm`` names the row of the comparison;
-    runs of a lower ``rank`` are trained first."""
+    runs of a lower ``rank`` are trained first. ``block`` is that of the study's plan."""
 
     question: str
     role: str
@@ -35,6 +35,7 @@ class Planned:
     spec: RunSpec
     pair: str = ""
     rank: int = 0
+    block: int | None = None
 
     def row(self) -> dict[str, object]:
         """The planned part of the run's row in the tidy table."""
@@ -63,6 +64,7 @@ class Planned:
             "device": spec.device,
             "run_id": spec.run_id,
             "teacher_run_id": spec.teacher.run_id if spec.teacher else "",
+            **({} if self.block is None else {"block": self.block}),
         }
 
 
@@ -463,7 +465,19 @@ def _with_epochs(spec: RunSpec, epochs: int) -> RunSpec:
 
 def grid(question: str, params: p.Anything) -> list[Planned]:
     """The runs of a question."""
-    return GRIDS[question](params)
+    planned = GRIDS[question](params)
+    if params.profile != PILOT:
+        return planned
+    return [replace(plan, spec=_first_version(plan.spec)) for plan in planned]
+
+
+#: The first edition: its runs were trained by recipe version 1, are stored, and train no more.
+PILOT = "pilot"
+
+
+def _first_version(spec: RunSpec) -> RunSpec:
+    teacher = _first_version(spec.teacher) if spec.teacher else None
+    return replace(spec, teacher=teacher, recipe_version=1)
 
 
 #: Question, arm and protocol of the nets whose weights are published.

@@ -20,7 +20,7 @@ from darkknowledge.answers.abstract import abstract
 from darkknowledge.answers.common import Answer, diverged, literature
 from darkknowledge.answers.headlines import Headline, headlines
 from darkknowledge.claims import Claim
-from darkknowledge.params import SEARCH, project_root
+from darkknowledge.params import PUBLISHED, SEARCH, project_root
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, named_in
 from darkknowledge.tables import evidence, questions
 from darkknowledge.tables.common import markdown
@@ -47,12 +47,12 @@ class Paper:
 
     @classmethod
     def load(cls, profile: str | None = None, results: str | Path | None = None) -> Paper:
-        """The paper of ``profile`` (default: ``DARKKNOWLEDGE_PROFILE``, else ``paper``).
+        """The paper of ``profile`` (default: ``DARKKNOWLEDGE_PROFILE``, else the published one).
 
         ``results`` defaults to ``DARKKNOWLEDGE_RESULTS``, else the project's ``results/``.
         Raises RecordError if the profile has no table at all.
         """
-        profile = profile or os.environ.get("DARKKNOWLEDGE_PROFILE") or "paper"
+        profile = profile or os.environ.get("DARKKNOWLEDGE_PROFILE") or PUBLISHED
         folder = results or os.environ.get("DARKKNOWLEDGE_RESULTS") or project_root() / "results"
         paper = cls(profile, Store(folder))
         paper.frames  # noqa: B018  # refused now, if it is to be refused

@@ -21,6 +21,8 @@ from darkknowledge.worlds import World
 
 #: Parameters that say where things lie; they are no part of what is studied.
 PLACES = ("profile", "data_root", "results_dir")
+#: The profile whose paper is published: the first edition, until the second one has its records.
+PUBLISHED = "pilot"
 #: The largest file of parameters, and the most aliases that one may have.
 MAX_BYTES, MAX_ALIASES = 100_000, 30
 

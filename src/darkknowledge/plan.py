@@ -9,12 +9,14 @@ judged, in ``report/analysis-plan.md``.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_origin, get_type_hints
 
 from darkknowledge import params as p
 from darkknowledge import spec as s
+from darkknowledge.grids import Planned
+from darkknowledge.records import Store
 from darkknowledge.spec import TRUE_LABELS, LossSpec, RunSpec, SpecError, data_spec
 
 PLAN = "plan"
@@ -22,39 +24,6 @@ PLAN = "plan"
 #: another order: its seed lies this far from its block's.
 OTHER_SEED = 1000
 DIGITS = tuple(range(10))
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A run in its place in the plan: ``name`` tells arms of a family apart, ``block`` is its seed."""
-
-    family: str
-    name: str
-    block: int
-    spec: RunSpec
-
-    def row(self) -> dict[str, object]:
-        """The planned part of the run's row in the table of the plan."""
-        spec, loss = self.spec, self.spec.loss
-        return {
-            "family": self.family,
-            "arm": self.name,
-            "block": self.block,
-            "model": spec.model.label,
-            "dataset": spec.data.name,
-            "omitted": " ".join(map(str, spec.data.omit)),
-            "kept": " ".join(map(str, spec.data.keep)),
-            "mode": loss.mode,
-            "temperature": loss.temperature,
-            "alpha": loss.w_soft,
-            "w_hard": loss.w_hard,
-            "w_soft": loss.w_soft,
-            "seed": spec.seed,
-            "epochs": spec.recipe.epochs,
-            "device": spec.device,
-            "run_id": spec.run_id,
-            "teacher_run_id": spec.teacher.run_id if spec.teacher else "",
-        }
 
 
 @dataclass(frozen=True)
@@ -459,10 +428,10 @@ FAMILIES: dict[str, Callable[[Plan, int], Arms]] = {
 }
 
 
-def units(plan: Plan) -> list[list[Arm]]:
+def units(plan: Plan) -> list[list[Planned]]:
     """Every unit, family × block, in the order of training; each run once, in the first unit that
     needs it. A teacher stands before its students."""
-    found: list[list[Arm]] = []
+    found: list[list[Planned]] = []
     known: set[str] = set()
     for family, arms in FAMILIES.items():
         for block in plan.blocks[: plan.n[family]]:
@@ -474,8 +443,46 @@ def units(plan: Plan) -> list[list[Arm]]:
                 for title, one in reversed(lineage):
                     if one.run_id not in known:
                         known.add(one.run_id)
-                        unit.append(Arm(family, title, block, one))
+                        role = "student" if one.teacher else "baseline"
+                        role = "teacher" if title.startswith("teacher") else role
+                        place = len(known)
+                        unit.append(Planned(family, role, title, "", one, rank=place, block=block))
             found.append(unit)
+    return found
+
+
+def grids(plan: Plan, families: Sequence[str] = ()) -> dict[str, list[Planned]]:
+    """The runs of each family asked for, of all by default. A family that shares a run with an
+    earlier one leaves it to that one. Raises SpecError for a family that the plan does not have."""
+    for family in families:
+        s.choose("a family of the plan", family, FAMILIES)
+    found: dict[str, list[Planned]] = {name: [] for name in families or FAMILIES}
+    for unit in units(plan):
+        for planned in unit:
+            if planned.question in found:
+                found[planned.question].append(planned)
+    return found
+
+
+def processor_of(record: Mapping[str, Any]) -> str:
+    """The type of processor that a record was made on, in words."""
+    return processor_words(record["provenance"]["processor"])
+
+
+def processor_words(processor: Mapping[str, Any]) -> str:
+    """A type of processor in words, as "AuthenticAMD AVX512 with bf16"."""
+    bf16 = "with" if processor["bf16"] else "without"
+    return f"{processor['vendor']} {processor['capability']} {bf16} bf16"
+
+
+def begun_on(planned: Iterable[Planned], store: Store) -> dict[tuple[str, int | None], set[str]]:
+    """The types of processor that the stored runs of each block were made on, by data set and block.
+    More than one is a mixture, which no comparison may be made of."""
+    found: dict[tuple[str, int | None], set[str]] = {}
+    for plan in planned:
+        if record := store.read(plan.spec.data.name, plan.spec.run_id):
+            key = plan.spec.data.name, plan.block
+            found.setdefault(key, set()).add(processor_of(record))
     return found
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from darkknowledge import __version__, cost, data, metrics, models
 from darkknowledge.records import EXAMPLES, LABELS, Store, atomic_write
-from darkknowledge.spec import RunSpec
+from darkknowledge.spec import RECIPE_VERSION, RunSpec, SpecError
 from darkknowledge.training import Epoch, NonFiniteLoss, fit, logits, stream_seed
 
 #: Training images that the soft targets are described on.
@@ -73,6 +73,11 @@ def execute(
 
     if record := usable():
         return record
+    if spec.recipe_version != RECIPE_VERSION:
+        raise SpecError(
+            f"{spec.label} belongs to recipe version {spec.recipe_version}, which this code trains no "
+            "more: what is stored of it stands, and what is not needs the code of its time."
+        )
     with store.lock(spec.run_id):
         if record := usable():  # another process was faster
             return record

@@ -7,12 +7,14 @@ Who trains it is :mod:`darkknowledge.workers`; what there is to train says
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from darkknowledge import params as p
-from darkknowledge.grids import SpecBuilder, grid, ordered
+from darkknowledge.grids import Planned, SpecBuilder, grid, ordered
+from darkknowledge.plan import PLAN
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, atomic_write
 
 
@@ -28,6 +30,13 @@ def publish(question: str, params: p.Anything, store: Store) -> pd.DataFrame:
     frame = table(question, params, store)
     where = p.destination(question, params)
     store.write_table(where, question, frame.drop(columns="record"))
+    return frame
+
+
+def publish_plan(profile: str, plans: Iterable[Planned], store: Store) -> pd.DataFrame:
+    """Write the table of a profile's plan, one row per run, and return the frame."""
+    frame = store.with_numbers(pd.DataFrame([plan.row() for plan in plans]))
+    store.write_table(profile, PLAN, frame.drop(columns="record"))
     return frame
 
 
