@@ -155,7 +155,7 @@ def test_what_needs_a_gpu_is_a_line_per_pair_and_not_a_line_per_run(answers):
         assert len(named) == len(set(named))
     # The one count: each of both commands ends with the same line.
     counts = [
-        next(line for line in answers[name][0].stdout.splitlines() if line.startswith("paper: "))
+        next(line for line in answers[name][0].stdout.splitlines() if line.startswith("pilot: "))
         for name in ("status", "train")
     ]
     assert counts[0] == counts[1]

@@ -13,7 +13,7 @@ from darkknowledge.spec import SpecError
 
 PLAN = planned.read("paper")
 UNITS = planned.units(PLAN)
-ARMS = {(a.family, a.block, a.name): a.spec for unit in UNITS for a in unit}
+ARMS = {(a.question, a.block, a.arm): a.spec for unit in UNITS for a in unit}
 
 
 def arms(family: str, block: int = 200) -> dict[str, object]:
@@ -30,10 +30,11 @@ def test_the_page_of_the_plan_lists_its_families_in_order_with_their_blocks():
 
 def test_units_are_family_by_block_in_the_order_of_the_families():
     assert len(UNITS) == sum(PLAN.n.values())
-    order = [(unit[0].family, unit[0].block) for unit in UNITS]
+    order = [(unit[0].question, unit[0].block) for unit in UNITS]
     assert order == [(f, b) for f in planned.FAMILIES for b in PLAN.blocks[: PLAN.n[f]]]
     assert all(
-        {(a.family, a.block) for a in unit} == {key} for unit, key in zip(UNITS, order, strict=True)
+        {(a.question, a.block) for a in unit} == {key}
+        for unit, key in zip(UNITS, order, strict=True)
     )
 
 

@@ -37,10 +37,13 @@ def quiet():
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory) -> Path:
-    """A project with a misspelt parameter."""
+    """A project with a misspelt parameter in one profile, and MNIST's own digits in another."""
     folder = make(tmp_path_factory.mktemp("bad") / "project")
     (folder / "params" / "broken").mkdir()
-    (folder / "params" / "broken" / "q1.yaml").write_text("latency_secnds: 3\n")
+    (folder / "params" / "broken" / "q1.yaml").write_text("latency_secnds: 3\n", encoding="utf-8")
+    (folder / "params" / "digits").mkdir()
+    settings = "profile: digits\ndataset: mnist\nvalidation: 5000\n"
+    (folder / "params" / "digits" / "q1.yaml").write_text(settings, encoding="utf-8")
     return folder
 
 
@@ -111,7 +114,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_training(tmp_path
         (("train", "quick", "q9"), "question"),
         (("train", "quick", "--minutes", "0"), "minutes"),
         (("train", "quick", "--jobs", "-1"), "jobs"),
-        (("render", "nowhere"), "darkknowledge run nowhere"),
+        (("render", "nowhere"), "must be one of"),
         (("train", "broken", "q1"), "latency_secnds"),
         (("train", "quick", "q1", "--results", "params/recipes.yaml"), "cannot be written"),
     ],
@@ -125,7 +128,7 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(bad, arguments, says):
 
 
 def test_missing_data_end_in_one_sentence(bad, tmp_path):
-    words = ("train", "pilot", "q1", "--jobs", "1")
+    words = ("train", "digits", "q1", "--jobs", "1")
     done = here(bad, *words, DARKKNOWLEDGE_DATA=str(tmp_path))
     assert done.returncode == 1
     assert "MNIST cannot be had" in done.stdout
