@@ -33,6 +33,7 @@ def with_field(run: RunSpec, path: tuple[str, ...], change=altered) -> RunSpec:
     old = getattr(result, name)
     new = with_field(old, tuple(rest), change) if rest else change(old)
     object.__setattr__(result, name, new)
+    vars(result).pop("run_id", None)  # a spec remembers it
     return result
 
 

@@ -6,7 +6,8 @@ Every mode returns the two unweighted parts of
 
 mean over the batch and sum over the classes (Hinton, Vinyals & Dean 2015, section 2). The modes
 differ only in the distribution that stands on the left of the KL. Shapes: ``student`` and
-``teacher`` are logits [batch, classes], ``labels`` are class indices [batch].
+``teacher`` are logits [batch, classes] (``teacher`` is empty where a mode has none), ``labels`` are
+class indices [batch], −1 for an image without a label.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 #: Probability that Tf-KD_reg's virtual teacher gives to the true class (Yuan et al. 2020, sec. 5).
@@ -36,9 +37,9 @@ class Loss(Protocol):
         self,
         student: Tensor,
         labels: Tensor,
-        teacher: Tensor | None,
+        teacher: Tensor,
         temperature: float,
-        generator: torch.Generator,
+        generator: Generator,
     ) -> Parts: ...
 
 
@@ -60,22 +61,30 @@ def cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(student, labels, ignore_index=-1, reduction="sum") / len(labels)
 
 
-def hard(student, labels, teacher, temperature, generator) -> Parts:
+def hard(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """Cross-entropy with the true labels; the soft part is zero."""
     return Parts(cross_entropy(student, labels), student.new_zeros(()))
 
 
-def kd(student, labels, teacher, temperature, generator) -> Parts:
+def kd(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """Knowledge distillation (Hinton et al. 2015): the teacher's softened distribution."""
     return Parts(cross_entropy(student, labels), softened_kl(teacher, student, temperature))
 
 
-def uniform_teacher(student, labels, teacher, temperature, generator) -> Parts:
+def uniform_teacher(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """A teacher that knows nothing: uniform soft targets, softened like ``kd``'s."""
     return kd(student, labels, torch.zeros_like(student), temperature, generator)
 
 
-def label_smoothing(student, labels, teacher, temperature, generator) -> Parts:
+def label_smoothing(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """Label smoothing as Yuan et al. 2020 (section 4) write it: KL(uniform ‖ student), at T = 1.
 
     With w_hard = 1 − ε and w_soft = ε its gradient is that of smoothed targets (Szegedy et al.
@@ -84,7 +93,9 @@ def label_smoothing(student, labels, teacher, temperature, generator) -> Parts:
     return uniform_teacher(student, labels, teacher, 1.0, generator)
 
 
-def tfkd_reg(student, labels, teacher, temperature, generator) -> Parts:
+def tfkd_reg(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """Tf-KD_reg (Yuan et al. 2020, section 5): a virtual teacher that is right with 0.99.
 
     The temperature acts on the virtual teacher's log-probabilities, as on any logits; the
@@ -97,13 +108,17 @@ def tfkd_reg(student, labels, teacher, temperature, generator) -> Parts:
     return kd(student, labels, virtual.log(), temperature, generator)
 
 
-def shuffled_teacher(student, labels, teacher, temperature, generator) -> Parts:
+def shuffled_teacher(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """The teacher's logits, dealt to the wrong images of the batch: its marginal, no knowledge."""
     order = torch.randperm(len(teacher), generator=generator, device=generator.device)
     return kd(student, labels, teacher[order.to(teacher.device)], temperature, generator)
 
 
-def permuted_teacher(student, labels, teacher, temperature, generator) -> Parts:
+def permuted_teacher(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """The teacher's own logit of the true class, its other logits dealt at random to the other
     classes of the same image: its confidence, not what it knows of the wrong classes (the control
     DKPP of Furlanello et al. 2018, who keep the largest logit instead of the true class's)."""
@@ -114,7 +129,9 @@ def permuted_teacher(student, labels, teacher, temperature, generator) -> Parts:
     return kd(student, labels, permuted, temperature, generator)
 
 
-def confidence_only(student, labels, teacher, temperature, generator) -> Parts:
+def confidence_only(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """Soft labels that keep the teacher's probability of the true class at T and spread the rest
     evenly over the other classes: how sure the teacher is, and nothing of what it takes an image
     for otherwise (after CWTM of Furlanello et al. 2018)."""
@@ -134,7 +151,9 @@ class Decomposition(NamedTuple):
     not_target: Tensor
 
 
-def decomposition(student, labels, teacher, temperature) -> Decomposition:
+def decomposition(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float
+) -> Decomposition:
     """The two parts of KL(softmax(teacher/T) ‖ softmax(student/T)) for each image: of *target class
     or not*, and of the classes other than the target among themselves. ``not_target`` is the
     teacher's 1 − p_t at T."""
@@ -156,13 +175,17 @@ def decomposition(student, labels, teacher, temperature) -> Decomposition:
     )
 
 
-def target_part(student, labels, teacher, temperature, generator) -> Parts:
+def target_part(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """What ``kd`` says of the true class alone: how sure the teacher is of it."""
     parts = decomposition(student, labels, teacher, temperature)
     return Parts(cross_entropy(student, labels), temperature**2 * parts.target.mean())
 
 
-def nontarget_part(student, labels, teacher, temperature, generator) -> Parts:
+def nontarget_part(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """What ``kd`` says of the wrong classes, with the weight 1 − p_t that it has there; together
     with ``target_part`` it is ``kd``."""
     parts = decomposition(student, labels, teacher, temperature)
@@ -170,7 +193,9 @@ def nontarget_part(student, labels, teacher, temperature, generator) -> Parts:
     return Parts(cross_entropy(student, labels), temperature**2 * soft)
 
 
-def decoupled(student, labels, teacher, temperature, generator) -> Parts:
+def decoupled(
+    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+) -> Parts:
     """Both parts of ``kd`` with weight one, however sure the teacher is (Zhao et al. 2022,
     equation 7 with α = β = 1)."""
     parts = decomposition(student, labels, teacher, temperature)

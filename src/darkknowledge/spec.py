@@ -93,7 +93,7 @@ def choose(name: str, value: Any, allowed: Iterable[str]) -> str:
         close = difflib.get_close_matches(value, allowed, n=1) if isinstance(value, str) else ()
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise SpecError(f"{name} is {shown(value)}, but must be one of {', '.join(allowed)}.{hint}")
-    return value
+    return str(value)
 
 
 def plain(name: str, value: Any) -> str:
@@ -103,7 +103,7 @@ def plain(name: str, value: Any) -> str:
         raise SpecError(
             f"{name} is {shown(value)}, but must be made of letters, digits, '-' and '_'."
         )
-    return value
+    return str(value)
 
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
@@ -144,7 +144,7 @@ def integers(name: str, value: Any, low: int = 0) -> tuple[int, ...]:
     return tuple(integer(f"{name}[{i}]", v, low) for i, v in enumerate(value))
 
 
-def distinct(name: str, values: tuple) -> tuple:
+def distinct(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return ``values``; raise SpecError if one stands there twice."""
     repeated = sorted(value for value, count in Counter(values).items() if count > 1)
     if repeated:
@@ -395,7 +395,8 @@ class RunSpec:
 
     def full(self) -> dict[str, Any]:
         """The spec as plain JSON values with every field, as records keep it."""
-        return _plain(self, compact=False)
+        found: dict[str, Any] = _plain(self, compact=False)
+        return found
 
     @functools.cached_property  # a plan asks for it again and again
     def run_id(self) -> str:

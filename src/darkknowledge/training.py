@@ -178,7 +178,7 @@ def fit(
                         with torch.no_grad():
                             target = teacher(seen).float()
                     else:
-                        target = None
+                        target = output.new_empty(0)
                 parts = parts_of(output, train.labels[index], target, loss.temperature, chance)
                 optim.zero_grad()
                 (loss.w_hard * parts.hard + loss.w_soft * parts.soft).backward()
