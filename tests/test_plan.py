@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
+import small_project
+from conftest import whole_record
 from darkknowledge import params as p
 from darkknowledge import plan as planned
+from darkknowledge.records import Store
 from darkknowledge.spec import SpecError
+from small_project import here
 
 PLAN = planned.read("paper")
 UNITS = planned.units(PLAN)
@@ -145,3 +153,66 @@ def test_a_setting_of_another_kind_is_refused_by_its_name(changes, words):
 
 def test_a_profile_without_a_plan_has_none():
     assert planned.read("quick") is None
+
+
+# -- a small plan, really trained -------------------------------------------------------------------
+
+#: Two blocks of the core on the embedded digits; every recipe of the project is two epochs long.
+TINY = {
+    "profile": "tiny",
+    "blocks": [200, 201],
+    "n": dict.fromkeys(planned.FAMILIES, 0) | {"core": 2, "sizes": 1},
+    "precision": "fp32",
+    "validation": 3500,
+    "digits": "mnist5k",
+    "teacher": "mlp-16-16",
+    "student": "mlp-8-8",
+    "augmented_recipes": {"mlp-8-8": "augmented"},
+    "widths": ["mlp-4-4"],
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project with a plan that trains in a moment."""
+    folder = small_project.make(tmp_path_factory.mktemp("plan") / "project")
+    settings = p.read_yaml(folder / "params" / "paper" / "plan.yaml") | TINY
+    (folder / "params" / "tiny").mkdir()
+    path = folder / "params" / "tiny" / "plan.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_train_takes_the_plan_unit_by_unit_and_trains_nothing_twice(project):
+    started = here(project, "-v", "train", "tiny", "core", "--jobs", "1")
+    assert started.returncode == 0, started.stderr
+    assert "core: " not in started.stderr and "16 runs trained" in started.stdout
+    order = re.findall(r"\[([0-9a-f]{16})\]: started", started.stderr)
+    runs = pd.read_csv(project / "results" / "tiny" / "plan.csv").set_index("run_id")
+    assert runs.loc[order, "block"].tolist() == [200] * 8 + [201] * 8
+    assert runs.loc[order, "test_errors"].notna().all()
+    assert len(runs) == 18 and set(runs.loc[~runs.index.isin(order), "question"]) == {"sizes"}
+    status = here(project, "status", "tiny")
+    assert status.returncode == 3
+    assert "core: 16 of 16 runs stored" in status.stdout
+    assert "tiny: 16 of 18 runs stored, 2 missing" in status.stdout
+    again = here(project, "train", "tiny")
+    assert "2 runs trained, 16 were stored already" in again.stdout and again.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_block_that_was_begun_on_another_processor_is_left_to_it(project, tmp_path):
+    store = Store(tmp_path / "results")
+    small_project.forget()
+    with contextlib.chdir(project):  # whose recipes are short
+        first = [one.spec for one in planned.units(planned.read("tiny"))[0]]
+    small_project.forget()
+    record = whole_record(first[0])
+    record["provenance"]["processor"] = {"vendor": "Other", "capability": "AVX2", "bf16": False}
+    store.write(first[0].data.name, record)
+    done = here(project, "train", "tiny", "core", "--results", str(store.root), "--jobs", "2")
+    assert done.returncode == 3
+    assert "8 runs trained, 1 were stored already" in done.stdout
+    assert "7 runs belong to blocks that were begun on another processor: Other AVX2" in done.stdout
+    assert all(store.read("mnist5k", spec.run_id) is None for spec in first[1:])

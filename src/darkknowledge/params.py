@@ -481,6 +481,11 @@ def questions_of(profile: str) -> list[str]:
     if not found:
         profiles = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
         s.choose("profile", profile, profiles)
+        if (folder / "plan.yaml").is_file():
+            raise SpecError(
+                f"The profile {profile!r} is a plan, which has no notebooks and no report yet: call "
+                f"'darkknowledge train {profile}', or see the published profile {PUBLISHED!r}."
+            )
         raise SpecError(f"The profile {profile!r} has no question: {folder} holds no q1.yaml ….")
     return found
 
