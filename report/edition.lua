@@ -52,27 +52,28 @@ local function section(header)
   return header
 end
 
+local function numbered(math, identifier)
+  label(identifier, true)
+  local number, attributes = "(" .. numbers[identifier] .. ")", { id = identifier }
+  if TYPST then
+    return { pandoc.Span({ typst("#[#set math.equation(numbering: n => [", number, "]);"), math, typst("]") }, attributes) }
+  end
+  math.text = math.text .. "\\qquad" .. number
+  if GFM then return { anchor(identifier), math } end
+  attributes.class, attributes.tabindex = "scroll", "0"
+  return { pandoc.Span({ math }, attributes) }
+end
+
 -- $$ … $$ {#eq-name}
 local function equations(inlines)
-  for i = #inlines - 2, 1, -1 do
+  local found, i = pandoc.Inlines({}), 1
+  while i <= #inlines do
     local math, name = inlines[i], inlines[i + 2]
-    local identifier = name.t == "Str" and name.text:match("^{#(eq%-[%w-]+)}$")
-    if identifier and math.t == "Math" then
-      label(identifier, true)
-      local number = "(" .. numbers[identifier] .. ")"
-      inlines:remove(i + 2)
-      inlines:remove(i + 1)
-      if TYPST then
-        local open = typst("#[#set math.equation(numbering: n => [", number, "]);")
-        inlines[i] = pandoc.Span({ open, math, typst("]") }, { id = identifier })
-      else
-        math.text = math.text .. "\\qquad" .. number
-        inlines[i] = HTML and pandoc.Span({ math }, { id = identifier, class = "scroll", tabindex = "0" }) or math
-        if GFM then inlines:insert(i, anchor(identifier)) end
-      end
-    end
+    local identifier = math.t == "Math" and name and name.t == "Str" and name.text:match("^{#(eq%-[%w-]+)}$")
+    found:extend(identifier and numbered(math, identifier) or { math })
+    i = i + (identifier and 3 or 1)
   end
-  return inlines
+  return found
 end
 
 -- A figure or a table under its numbered caption.
@@ -101,6 +102,10 @@ local function floating(div)
   local kind = div.identifier:match("^(%l+)%-")
   if kind ~= "tbl" and kind ~= "fig" then return nil end
   local caption = div.content:remove()
+  if not caption or caption.t ~= "Para" then
+    pandoc.log.warn("the last paragraph of " .. div.identifier .. " should be its caption")
+    return nil
+  end
   return float(div.identifier, div.content, caption.content)
 end
 
