@@ -42,8 +42,7 @@ class Plan:
     teacher: str
     teacher_recipe: str
     student: str
-    student_recipe: str
-    kd_recipe: str
+    plain_recipes: dict[str, str]
     jitter_recipe: str
     two_digits_recipe: str
     few_recipes: dict[str, str]
@@ -121,9 +120,10 @@ class Plan:
         """The block's own teacher on MNIST."""
         return self.run(self.digits, self.teacher, self.teacher_recipe, block, **data)
 
-    def hard(self, block: int, net: str = "", **data: Any) -> RunSpec:
+    def hard(self, block: int, net: str = "", **rest: Any) -> RunSpec:
         """A plain net on MNIST's hard labels; the small net if none is named."""
-        return self.run(self.digits, net or self.student, self.student_recipe, block, **data)
+        net = net or self.student
+        return self.run(self.digits, net, self.plain_recipes[net], block, **rest)
 
     def kd(self, t: float = 0.0, alpha: float = -1.0, mode: str = "kd") -> LossSpec:
         """The main arm's loss on MNIST, or one of another temperature, weight or mode."""
@@ -134,9 +134,8 @@ class Plan:
     ) -> RunSpec:
         """A net on MNIST that learns from the block's own teacher, or from ``teacher``."""
         rest.setdefault("teacher", self.teacher_of(block))
-        return self.run(
-            self.digits, net or self.student, recipe or self.kd_recipe, block, loss, **rest
-        )
+        net = net or self.student
+        return self.run(self.digits, net, recipe or self.plain_recipes[net], block, loss, **rest)
 
     def cifar(self, net: str, seed: int, *loss_and_teacher: Any, **rest: Any) -> RunSpec:
         """A net on CIFAR-10; all share one recipe."""
@@ -239,12 +238,9 @@ def rivals(plan: Plan, block: int) -> Arms:
     yield "soft_only", plan.taught(block, plan.kd(alpha=1))
     yield "permuted_teacher", plan.taught(block, plan.kd(mode="permuted_teacher"))
     smoothing = LossSpec.mix("label_smoothing", 1, plan.smoothing)
-    yield (
-        "label_smoothing",
-        plan.run(plan.digits, plan.student, plan.student_recipe, block, smoothing),
-    )
+    yield "label_smoothing", plan.taught(block, smoothing, teacher=None)
     virtual = LossSpec.mix("tfkd_reg", *plan.virtual_teacher)
-    yield "tfkd_reg", plan.run(plan.digits, plan.student, plan.student_recipe, block, virtual)
+    yield "tfkd_reg", plan.taught(block, virtual, teacher=None)
 
 
 def jittered(plan: Plan, block: int) -> Arms:
@@ -288,10 +284,8 @@ def _pairs(plan: Plan, block: int, settings: list[tuple[float, float]]) -> Arms:
     narrow, own = plan.hard(block, plan.widths[0]), plan.hard(block)
     for t, alpha in settings:
         loss, words = plan.kd(t, alpha), f"T{t:g}_a{alpha:g}"
-        recipe = plan.student_recipe
-        yield f"by_narrow_{words}", plan.taught(block, loss, recipe=recipe, teacher=narrow)
-        other = block + OTHER_SEED
-        yield f"by_own_{words}", plan.taught(other, loss, recipe=recipe, teacher=own)
+        yield f"by_narrow_{words}", plan.taught(block, loss, teacher=narrow)
+        yield f"by_own_{words}", plan.taught(block + OTHER_SEED, loss, teacher=own)
 
 
 def cifar_weights(plan: Plan, block: int) -> Arms:
@@ -362,16 +356,7 @@ def few_labels(plan: Plan, block: int) -> Arms:
 def budget(plan: Plan, block: int) -> Arms:
     """Hard labels for as long as teacher and student took together, by FLOPs; on CIFAR-10 for twice
     the epochs."""
-    yield (
-        "hard_equal_budget",
-        plan.run(
-            plan.digits,
-            plan.student,
-            plan.student_recipe,
-            block,
-            changes={"epochs": plan.budget_epochs},
-        ),
-    )
+    yield "hard_equal_budget", plan.hard(block, changes={"epochs": plan.budget_epochs})
     strong = plan.cifar(plan.strong, block)
     yield (
         "strong_twice",
@@ -389,8 +374,7 @@ def grey(plan: Plan, block: int) -> Arms:
     loss = plan.kd(mode="untrained_teacher")
     yield "untrained_teacher", plan.taught(block, loss, teacher=untrained)
     smoothing = LossSpec.mix("label_smoothing", 1, plan.alpha)
-    strong_smoothing = plan.run(plan.digits, plan.student, plan.student_recipe, block, smoothing)
-    yield "label_smoothing_strong", strong_smoothing
+    yield "label_smoothing_strong", plan.taught(block, smoothing, teacher=None)
 
 
 def noise(plan: Plan, block: int) -> Arms:
