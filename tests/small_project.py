@@ -39,7 +39,14 @@ SMALL = {
     "latency_seconds": 0.01,
 }
 #: One convolutional net on one seed: such nets take most of the time.
-PAIRS = {"pairs": ["mlp-8>plain_cnn-2-2-2"], "nets": ["mlp-8"], "temperatures": [], "seeds": [0]}
+PAIRS = {
+    "pairs": ["mlp-8>plain_cnn-2-2-2"],
+    "nets": ["mlp-8"],
+    "worlds": ["quick-rgb"],
+    "element_mean_alphas": [0.1],
+    "temperatures": [],
+    "seeds": [0],
+}
 
 
 def make(folder: Path) -> Path:
@@ -48,7 +55,7 @@ def make(folder: Path) -> Path:
         shutil.copytree(REPOSITORY / name, folder / name)
     for name in ("_quarto.yml", "_environment"):
         shutil.copy(REPOSITORY / name, folder / name)
-    shrink = {"recipes": {"epochs": 2, "batch_size": 100}, "worlds": {"validation": 3500}}
+    shrink = {"recipes": {"epochs": 2, "batch_size": 100}, "worlds": {"validation": 3500, "control_seeds": [0]}}
     for name, values in shrink.items():
         path = folder / "params" / f"{name}.yaml"
         entries = yaml.safe_load(path.read_text())

@@ -170,7 +170,10 @@ def _parser() -> argparse.ArgumentParser:
 def _chosen(arguments: argparse.Namespace) -> dict[str, p.Anything]:
     """The parameters of the questions asked for. Raises SpecError before anything is trained."""
     questions = arguments.questions or p.questions_of(arguments.profile)
-    return {q: p.read(arguments.profile, q) for q in questions}
+    chosen = {q: p.read(arguments.profile, q) for q in questions}
+    for sentence in p.strays(arguments.profile, chosen):
+        print(f"darkknowledge: {sentence}", file=sys.stderr)
+    return chosen
 
 
 def _store(arguments: argparse.Namespace) -> Store:
@@ -330,14 +333,19 @@ def _report(outcome: Outcome, store: Store, plans: dict[str, list[Planned]]) -> 
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from darkknowledge import notebooks
+    from darkknowledge import grids, notebooks, study, survey
 
-    questions = [q for q in _chosen(arguments) if q in notebooks.NAMES]
-    _store(arguments).prepare()
-    for question in questions:
-        print(f"{question}: executing {notebooks.NAMES[question]}", file=sys.stderr)
-        done = notebooks.execute(arguments.profile, question, _store(arguments))
-        print(f"{question}: {done}")
+    store = _store(arguments)
+    chosen = {q: params for q, params in _chosen(arguments).items() if q in notebooks.NAMES}
+    for question in chosen:  # a notebook that cannot be run is refused before anything is trained
+        notebooks.check(notebooks.path_of(question), question)
+    outcome = study.prepare(chosen, store, progress=not arguments.quiet)
+    plans = {q: grids.grid(q, params) for q, params in chosen.items()}
+    print("\n".join(survey.counts(arguments.profile, plans, outcome)), flush=True)
+    if outcome.failed:
+        raise RuntimeError(next(iter(outcome.failed.values())))
+    for question, done in notebooks.execute_all(arguments.profile, list(chosen), store):
+        print(f"{question}: {done}", flush=True)
     return 0
 
 

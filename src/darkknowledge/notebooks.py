@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import papermill
 
 from darkknowledge import params as p
+from darkknowledge import survey, workers
 from darkknowledge.records import Store
 
 NAMES = {
@@ -71,11 +74,22 @@ def execute(profile: str, question: str, store: Store) -> Path:
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             cwd=str(p.project_root()),
         )
-    except KeyboardInterrupt:  # the task that it leaves behind would log a page of traceback
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        raise
     except papermill.PapermillExecutionError as error:
         raise NotebookError(
             f"{source.name} failed: {error.ename}: {error.evalue} (see {target})"
         ) from error
     return target
+
+
+def execute_all(profile: str, questions: list[str], store: Store) -> Iterator[tuple[str, Path]]:
+    """Run the notebooks of several questions, as many at a time as there are cores; yields question
+    and executed notebook, whichever is ready first. Raises NotebookError."""
+    jobs = min(survey.cores(), len(questions))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, workers.follow_parent)
+    try:
+        running = {pool.submit(execute, profile, q, store): q for q in questions}
+        for future in as_completed(running):
+            yield running[future], future.result()
+    finally:
+        workers.end(pool)

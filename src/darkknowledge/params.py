@@ -146,11 +146,11 @@ class Question(Anything):
 
     dataset: str = "mnist5k"
     validation: int = 500
-    teacher_hidden: tuple[int, ...] = (1200, 1200)
+    teacher_hidden: tuple[int, ...] = (300, 300)
     teacher_recipe: str = "quick-teacher"
-    teacher_seeds: tuple[int, ...] = (100, 101, 102)
+    teacher_seeds: tuple[int, ...] = (100, 101, 102, 103, 104)
     student_recipe: str = "quick-student"
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     precision: str = "fp32"
     device: str = "cpu"
 
@@ -180,9 +180,9 @@ class Question(Anything):
 class Q1(Question):
     """Q1, a cumbersome and a small net on true labels."""
 
-    student_hidden: tuple[int, ...] = (800, 800)
+    student_hidden: tuple[int, ...] = (100, 100)
     latency_batch: int = 256
-    latency_seconds: float = 0.5
+    latency_seconds: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -194,9 +194,9 @@ class Q1(Question):
 class Q2(Question):
     """Q2, normal distillation beside its controls, with and without jitter for the student."""
 
-    student_hidden: tuple[int, ...] = (800, 800)
+    student_hidden: tuple[int, ...] = (100, 100)
     student_recipe_kd: str = "quick-student"
-    temperature: float = 20.0
+    temperature: float = 4.0
     alpha: float = 0.9
     extra_alphas: tuple[float, ...] = (1.0,)
     controls: tuple[str, ...] = (
@@ -208,10 +208,10 @@ class Q2(Question):
         "untrained_teacher",
     )
     smoothing: float = 0.1
-    budget_epochs: int = 36
-    control_seeds: tuple[int, ...] = (0, 1, 2)
+    budget_epochs: int = 0
+    control_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     jitter_recipe: str = "quick-jitter"
-    jitter_seeds: tuple[int, ...] = (0, 1, 2)
+    jitter_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -236,8 +236,8 @@ class Q3(Question):
 
     student_recipe_kd: str = "quick-student"
     alpha: float = 0.9
-    widths: tuple[int, ...] = (300, 30)
-    temperatures: tuple[float, ...] = (0.4, 1.0, 2.5, 4.0, 8.0, 20.0)
+    widths: tuple[int, ...] = (100, 30)
+    temperatures: tuple[float, ...] = (0.5, 1.0, 2.5, 4.0, 8.0, 20.0)
     narrow_temperatures: tuple[float, ...] = ()
     more_seeds: tuple[int, ...] = ()
     more_seeds_temperatures: tuple[float, ...] = ()
@@ -265,10 +265,10 @@ class Q4(Question):
     detail), and one that keeps only the classes of ``keep_only`` (by a recipe of its own, as it is
     much smaller)."""
 
-    student_hidden: tuple[int, ...] = (800, 800)
+    student_hidden: tuple[int, ...] = (100, 100)
     student_recipe_kd: str = "quick-student"
-    student_recipe_keep: str = "quick-student"
-    temperature: float = 20.0
+    student_recipe_keep: str = "quick-few-classes"
+    temperature: float = 4.0
     alpha: float = 1.0
     omit_in_turn: tuple[int, ...] = (3, 7)
     keep_only: tuple[int, ...] = (7, 8)
@@ -302,7 +302,7 @@ class Networks(Anything):
     ``temperatures`` and ``seeds``, where not empty, take the place of every world's own.
     """
 
-    worlds: tuple[str, ...] = ("quick-rgb",)
+    worlds: tuple[str, ...] = ("quick-rgb", "quick-digits")
     temperatures: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
 
@@ -340,8 +340,11 @@ class Networks(Anything):
 class Q5(Networks):
     """Q5, reversed distillation: in each pair ``weak>strong`` the weak net teaches the strong one."""
 
-    pairs: tuple[str, ...] = ("plain_cnn-4-8-8>plain_cnn-8-16-32",)
-    element_mean_alphas: tuple[float, ...] = (0.1,)
+    pairs: tuple[str, ...] = (
+        "plain_cnn-2-4-4>plain_cnn-8-16-32",
+        "mlp-30-30>mlp-100-100",
+    )
+    element_mean_alphas: tuple[float, ...] = (0.1, 0.1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -361,7 +364,7 @@ class Q5(Networks):
 class Q6(Networks):
     """Q6, self distillation: each net learns from a trained net of its own kind."""
 
-    nets: tuple[str, ...] = ("plain_cnn-8-16-32",)
+    nets: tuple[str, ...] = ("plain_cnn-8-16-32", "mlp-100-100")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -390,14 +393,14 @@ class Q7(Question):
     times the epochs), and teachers trained with label smoothing.
     """
 
-    student_hidden: tuple[int, ...] = (800, 800)
+    student_hidden: tuple[int, ...] = (100, 100)
     student_recipe_kd: str = "quick-student"
-    temperature: float = 20.0
+    temperature: float = 4.0
     alpha: float = 0.9
     smoothing: float = 0.1
     parts_temperature: float = 4.0
     longer: int = 2
-    few_seeds: tuple[int, ...] = (0, 1, 2)
+    few_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -491,19 +494,27 @@ def questions_of(profile: str) -> list[str]:
 
 
 def from_notebook(question: str, namespace: dict[str, Any]) -> Anything:
-    """The parameters that a notebook's cells have set; call it before anything else is defined.
+    """The parameters that a notebook's cells have set.
 
     Papermill injects unknown parameters as plain variables and only logs them; here every variable
-    that is no parameter is refused. Raises SpecError.
+    of a plain type that is no parameter is refused. Where the cells run again in the same kernel,
+    whatever their user has defined meanwhile is left alone, unless it looks like a misspelt
+    parameter. Raises SpecError.
     """
-    ignored = {"In", "Out", "exit", "quit", "get_ipython", "open", "papermill_description"}
+    ignored = {"In", "Out", "papermill_description"}
+    plain = (str, int, float, list, tuple, set, dict, types.NoneType)
     values = {
         name: value
         for name, value in namespace.items()
-        if not name.startswith("_")
-        and name not in ignored
-        and not isinstance(value, (types.ModuleType, types.FunctionType, type))
+        if not name.startswith("_") and name not in ignored and isinstance(value, plain)
     }
+    if any(isinstance(value, Anything) for value in namespace.values()):  # of the time before
+        known = [f.name for f in fields(QUESTIONS[question])]
+        values = {
+            name: value
+            for name, value in values.items()
+            if name in known or difflib.get_close_matches(name, known)
+        }
     return make(question, values)
 
 
@@ -515,6 +526,16 @@ def destination(question: str, params: Anything) -> str:
         return params.profile
     same = read(params.profile, question).settings() == params.settings()
     return params.profile if same else "custom"
+
+
+def strays(profile: str, chosen: dict[str, Anything]) -> list[str]:
+    """One sentence for each question of a profile whose file names another profile."""
+    return [
+        f"params/{profile}/{question}.yaml says profile: {params.profile}, so its table goes to "
+        f"results/{destination(question, params)}/: write profile: {profile} there."
+        for question, params in chosen.items()
+        if params.profile != profile
+    ]
 
 
 def _check_types(params: Anything) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import platform
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load as load_safetensors
@@ -139,18 +141,21 @@ def _train(
     """The record of a run and its weights."""
     began = time.perf_counter()
     dataset = data.load(spec.data, data_root, spec.device)
-    teacher = teacher_sha256 = None
+    teacher = said = None
     if spec.teacher:
         content = store.weights_path(spec.teacher.run_id).read_bytes()
         teacher = _with_weights(spec.teacher, dataset.shape, content).to(spec.device)
-        teacher_sha256 = hashlib.sha256(content).hexdigest()
+        said = Said(teacher, hashlib.sha256(content).hexdigest(), spec, dataset)
     model = network(spec, dataset.shape).to(spec.device)
     model.see(dataset.train.images)
     soft_targets = None
-    if teacher and not spec.data.noise:
-        sample = dataset.train.take((dataset.train.labels >= 0).nonzero()[:SAMPLE, 0])
-        said, begun = (logits(net, sample.images, spec.precision) for net in (teacher, model))
-        soft_targets = metrics.soft_targets(said, begun, sample.labels, spec.loss.temperature)
+    if said and not spec.data.noise:
+        labelled = (dataset.train.labels >= 0).nonzero()[:SAMPLE, 0]
+        sample = dataset.train.take(labelled)
+        begun = logits(model, sample.images, spec.precision)
+        soft_targets = metrics.soft_targets(
+            said.of("train")[labelled], begun, sample.labels, spec.loss.temperature
+        )
     training_began = time.perf_counter()
     history = fit(
         model,
@@ -161,6 +166,7 @@ def _train(
         seed=spec.seed,
         precision=spec.precision,
         teacher=teacher,
+        teacher_logits=said.of("train") if said and spec.recipe.augmentation == "none" else None,
         name=spec.label,
         on_epoch=lambda epoch: on_epoch(spec, epoch),
     )
@@ -176,9 +182,7 @@ def _train(
     for name, split in (("validation", dataset.validation), ("test", dataset.test)):
         found = outputs(final_model, split)
         all_logits[name] = (found, split.labels.cpu())
-        final[name] = metrics.report(
-            *all_logits[name], outputs(teacher, split) if teacher else None
-        )
+        final[name] = metrics.report(*all_logits[name], said.of(name).cpu() if said else None)
     quantised = metrics.errors(
         outputs(models.int8(final_model), dataset.test), all_logits["test"][1]
     )
@@ -206,7 +210,7 @@ def _train(
         "predictions": as_text(found.argmax(1), classes),
         "cost": cost.static(final_model, dataset.shape) | {"bytes_fp16": len(content)},
         "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "teacher_weights_sha256": teacher_sha256,
+        "teacher_weights_sha256": said.sha256 if said else None,
         "provenance": {
             "data": data.SOURCES.get(spec.data.name, spec.data.name),
             "training_images": len(dataset.train),
@@ -217,6 +221,31 @@ def _train(
         },
     }
     return record, content
+
+
+@dataclass
+class Said:
+    """What a teacher says of images that do not change: computed once for all of its students that a
+    process trains one after the other."""
+
+    teacher: nn.Module
+    sha256: str
+    spec: RunSpec
+    dataset: data.Dataset
+
+    KNOWN: ClassVar[dict[tuple[Any, ...], Tensor]] = {}
+    MOST: ClassVar[int] = 60
+
+    def of(self, split: str) -> Tensor:
+        """The teacher's logits on a split of the data set: [n, classes], on the run's device."""
+        spec = self.spec
+        key = (self.sha256, spec.teacher, spec.data, split, spec.precision, spec.device)
+        if key not in self.KNOWN:
+            if len(self.KNOWN) >= self.MOST:
+                self.KNOWN.pop(next(iter(self.KNOWN)))  # the oldest
+            images = getattr(self.dataset, split).images
+            self.KNOWN[key] = logits(self.teacher, images, spec.precision)
+        return self.KNOWN[key]
 
 
 def _circumstances(spec: RunSpec) -> dict[str, Any]:
@@ -236,6 +265,7 @@ def as_text(labels: Tensor, classes: int) -> str:
     return "".join(f"{label:0{width}}" for label in labels.tolist())
 
 
+@functools.cache  # reading the packages' notes takes as long as a small net's epoch
 def versions() -> dict[str, str]:
     """Versions of what the arithmetic depends on."""
     packages = ("torch", "torchvision", "numpy")
@@ -243,8 +273,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found, "darkknowledge": __version__}
 
 
+@functools.cache
 def commit() -> str:
-    """The git commit of this code, or an empty string outside a repository."""
+    """The git commit of this code when it was loaded, or an empty string outside a repository."""
     here = Path(__file__).parent
     try:
         done = subprocess.run(

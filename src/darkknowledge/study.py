@@ -13,9 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from darkknowledge import params as p
+from darkknowledge import workers
 from darkknowledge.grids import Planned, SpecBuilder, grid, ordered
 from darkknowledge.plan import PLAN
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, atomic_write
+from darkknowledge.spec import RunSpec
+from darkknowledge.survey import Outcome
 
 
 def table(question: str, params: p.Anything, store: Store) -> pd.DataFrame:
@@ -61,7 +64,14 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
         known = store.read_latency(where)
         if known is not None and set(known["run_id"]) == {spec.run_id for spec in nets.values()}:
             return known
-    import torch  # the known latencies are shown without it
+    workers.aside(_measure_latency, params, nets, store)
+    frame = store.read_latency(where)
+    assert frame is not None
+    return frame
+
+
+def _measure_latency(params: p.Q1, nets: dict[str, RunSpec], store: Store) -> None:
+    import torch
 
     from darkknowledge import cost, data, run
 
@@ -84,10 +94,8 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
                     "torch": torch.__version__,
                 }
             )
-    frame = pd.DataFrame(rows)
-    path = store.exhibit_path(where, LATENCY_TABLE)
-    atomic_write(path, frame.to_csv(index=False).encode())
-    return frame
+    path = store.exhibit_path(p.destination("q1", params), LATENCY_TABLE)
+    atomic_write(path, pd.DataFrame(rows).to_csv(index=False).encode())
 
 
 def describe_soft_labels(params: p.Q2, store: Store) -> Path:
@@ -101,6 +109,11 @@ def describe_soft_labels(params: p.Q2, store: Store) -> Path:
             return path
     except (OSError, ValueError, LookupError, TypeError):
         pass  # not there, or not what it should be: it is made now
+    workers.aside(_describe_soft_labels, params, teacher, store, path)
+    return path
+
+
+def _describe_soft_labels(params: p.Q2, teacher: RunSpec, store: Store, path: Path) -> None:
     from darkknowledge import data, run, training
 
     run.execute(teacher, store, params.data_root or None, need_weights=True)
@@ -111,7 +124,6 @@ def describe_soft_labels(params: p.Q2, store: Store) -> Path:
     rows = [[round(v, 4) for v in row] for row in logits.tolist()]
     body = {"run_id": teacher.run_id, "dataset": teacher.data.name, "logits": rows}
     atomic_write(path, (json.dumps(body) + "\n").encode())
-    return path
 
 
 def complete(question: str, params: p.Anything) -> pd.DataFrame:
@@ -120,13 +132,7 @@ def complete(question: str, params: p.Anything) -> pd.DataFrame:
     Raises RuntimeError if a run failed or could not be trained here.
     """
     store = store_of(params)
-    order = ordered(grid(question, params))
-    if all(store.read(spec.data.name, spec.run_id) for spec in order):
-        print(f"{question}: 0 runs trained, {len(order)} were stored already")
-        return publish(question, params, store)
-    from darkknowledge import workers  # it loads torch, which takes seconds
-
-    outcome = workers.complete(order, store, params.data_root or None)
+    outcome = workers.complete(ordered(grid(question, params)), store, params.data_root or None)
     frame = publish(question, params, store)
     print(
         f"{question}: {len(outcome.trained)} runs trained, {len(outcome.stored)} were stored already"
@@ -139,3 +145,17 @@ def complete(question: str, params: p.Anything) -> pd.DataFrame:
         devices = ", ".join(sorted({spec.device for spec in outcome.no_device}))
         print(f"{len(outcome.no_device)} runs were not started: they need {devices}")
     return frame
+
+
+def prepare(chosen: dict[str, p.Anything], store: Store, *, progress: bool = True) -> Outcome:
+    """Train what all these questions lack, in one pool of workers, then measure what their exhibits
+    need, so that their notebooks find everything stored. Says what became of the runs."""
+    plans = (plan for question, params in chosen.items() for plan in grid(question, params))
+    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
+    outcome = workers.complete(ordered(plans), store, data_root, progress=progress)
+    for params in chosen.values() if outcome.complete else ():
+        if isinstance(params, p.Q1):
+            measure_latency(params, store)
+        if isinstance(params, p.Q2):
+            describe_soft_labels(params, store)
+    return outcome

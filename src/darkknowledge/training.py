@@ -126,16 +126,17 @@ def fit(
     seed: int,
     precision: str,
     teacher: nn.Module | None = None,
+    teacher_logits: Tensor | None = None,
     name: str = "run",
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
     """Train ``model`` in place and return its history, one row an epoch.
 
     train, validation: on the model's device. teacher: a trained net on the same device, used in
-    eval mode without gradients. Its logits are computed once where the inputs do not change, and on
-    the very view that the student has of an image where they are augmented, but always at its full
-    size. An incomplete last batch is
-    dropped; the next epoch shuffles anew. Raises NonFiniteLoss.
+    eval mode without gradients. Its logits are computed once where the inputs do not change (unless
+    the caller knows them: ``teacher_logits`` [n, classes] of the training images), and on the very
+    view that the student has of an image where they are augmented, but always at its full size. An
+    incomplete last batch is dropped; the next epoch shuffles anew. Raises NonFiniteLoss.
     """
     device = train.images.device
     batch = min(recipe.batch_size, len(train))
@@ -148,7 +149,8 @@ def fit(
         teacher.eval().requires_grad_(False)
     cached = None
     if teacher is not None and recipe.augmentation == "none":
-        cached = logits(teacher, train.images, precision)
+        known = teacher_logits is not None
+        cached = teacher_logits if known else logits(teacher, train.images, precision)
     history: list[Epoch] = []
     if recipe.epochs == 0:
         return history

@@ -1,7 +1,8 @@
 """Train the runs that are missing, several side by side, and stop in time.
 
 Each CPU run has one thread, whatever the number of runs beside it, so that neither the number of
-cores nor ``jobs`` changes a result.
+cores nor ``jobs`` changes a result. The process that asks for the runs never loads torch: one server
+does, which the workers are forked from.
 """
 
 from __future__ import annotations
@@ -14,21 +15,18 @@ import multiprocessing
 import os
 import platform
 import signal
-import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
-import torch
 from filelock import Timeout
-from tqdm import tqdm
 
-from darkknowledge import run
+from darkknowledge.progress import Progress
 from darkknowledge.records import DiskError, Store
 from darkknowledge.spec import RunSpec
 from darkknowledge.survey import (
@@ -43,6 +41,13 @@ from darkknowledge.survey import (
 )
 
 log = logging.getLogger(__name__)
+
+#: How long workers may take to end before they are killed.
+SECONDS_TO_END = 5.0
+KILLED = (
+    "A worker process was killed from outside (for lack of memory?). "
+    "Finished runs are kept; the same command goes on."
+)
 
 
 def complete(
@@ -67,18 +72,14 @@ def complete(
     outcome, waiting = survey(specs, store)
     if not waiting:
         return outcome
-    known = len(outcome.diverged)
     throughput = Throughput(store, outcome.stored)
-    context = multiprocessing.get_context("spawn")
-    messages = context.Queue()
     jobs = min(jobs or default_jobs(waiting), len(waiting))
-    bar = _bar(waiting, progress)
     running: dict[Future, RunSpec] = {}
-    pool = ProcessPoolExecutor(jobs, context, _begin, (messages,))
+    pool, messages = _pool(jobs)
     try:
-        with bar:
+        with Progress(throughput, shown=progress) as told:
             while waiting or running:
-                while len(running) < jobs and (spec := _next(waiting, running)):
+                while len(running) < jobs and (spec := _next(waiting, running.values())):
                     waiting.remove(spec)
                     if _outlasts(deadline, throughput.seconds(spec)):
                         outcome.no_time += [spec, *_take_students(spec, waiting)]
@@ -92,30 +93,29 @@ def complete(
                     try:
                         record = future.result()
                         throughput.note(spec, record)
+                        told.done(spec)
                         seconds = record["provenance"]["seconds"]
                         log.debug("%s: stored after %.0f s", spec.label, seconds)
                         outcome.trained.append(spec)
                     except DiskError:  # whatever else is trained could not be stored either
                         raise
                     except BrokenProcessPool:
-                        raise RuntimeError(
-                            "A worker process was killed from outside (for lack of memory?). "
-                            "Finished runs are kept; the same command goes on."
-                        ) from None
+                        raise RuntimeError(KILLED) from None
                     except Exception as error:  # one run's failure must not cost the others
+                        from darkknowledge.training import NonFiniteLoss
+
                         log.error("%s: %s", spec.label, error)
-                        diverged = isinstance(error, run.NonFiniteLoss)
+                        told.done(spec)
+                        diverged = isinstance(error, NonFiniteLoss)
                         kind = outcome.diverged if diverged else outcome.failed
                         kind[spec.run_id] = str(error) if diverged else f"{spec.label}: {error}"
                         for student in _take_students(spec, waiting):
+                            told.done(student)
                             kind[student.run_id] = no_teacher(student)
-                bar.update(_drain(messages))
-                lost = len(outcome.failed) + len(outcome.diverged) - known
-                finished = len(outcome.trained) + lost
-                total = finished + len(running) + len(waiting)
-                bar.set_postfix_str(f"{finished}/{total} runs", refresh=False)
+                told.epochs(_drain(messages))
+                told.tell(waiting, running.values())
     finally:
-        _end(pool)
+        end(pool)
     return outcome
 
 
@@ -142,16 +142,23 @@ def alone(
     Of those among ``teachers`` the weights must be at hand too. A run that fails does not stop the
     others.
     """
+    import torch
+
+    from darkknowledge import run
+
     torch.set_num_threads(1)
-    outcome = Outcome()
-    with contextlib.ExitStack() as stack, _bar(specs, progress) as bar:
+    outcome, left = Outcome(), list(specs)
+    with contextlib.ExitStack() as stack:
+        told = stack.enter_context(Progress(Throughput(store, []), shown=progress))
         if any(spec.device == "cuda" for spec in specs):
             stack.enter_context(_one_gpu(store))
 
-        def told(current: RunSpec, epoch: Any) -> None:
-            bar.update()
+        def epoch_of(current: RunSpec, epoch: Any) -> None:
+            told.epochs([current.run_id])
+            told.tell(left, [current])
 
         for spec in specs:
+            left.remove(spec)
             need_weights = spec.run_id in teachers
             if weights_here(spec, store) if need_weights else run.stored(spec, store):
                 outcome.stored.append(spec)
@@ -159,7 +166,7 @@ def alone(
                 outcome.no_device.append(spec)
             else:
                 try:
-                    run.execute(spec, store, data_root, told, need_weights=need_weights)
+                    run.execute(spec, store, data_root, epoch_of, need_weights=need_weights)
                     outcome.trained.append(spec)
                 except run.NonFiniteLoss as error:
                     outcome.diverged[spec.run_id] = str(error)
@@ -167,6 +174,7 @@ def alone(
                     raise
                 except Exception as error:
                     outcome.failed[spec.run_id] = f"{spec.label}: {error}"
+            told.done(spec)
     return outcome
 
 
@@ -177,6 +185,8 @@ def _one_gpu(store: Store) -> Iterator[None]:
     Snakemake counts the GPUs of its own machine, but does not tell a job which one is its own; a
     cluster shows a job only those that it may use.
     """
+    import torch
+
     count = torch.cuda.device_count()
     for share, number in itertools.product(range(RUNS_A_GPU), range(count if count > 1 else 0)):
         lock = store.lock(f"gpu-{platform.node()}-{number}-{share}")
@@ -191,20 +201,9 @@ def _one_gpu(store: Store) -> Iterator[None]:
     yield
 
 
-def _bar(specs: list[RunSpec], progress: bool) -> tqdm:
-    return tqdm(
-        total=sum(max(1, spec.recipe.epochs) for spec in specs),
-        unit="epoch",
-        disable=not progress,
-        mininterval=2 if sys.stderr.isatty() else 20,  # a notebook or a log keeps every line
-        file=sys.stderr,
-        dynamic_ncols=True,
-    )
-
-
-def _next(waiting: list[RunSpec], running: dict[Future, RunSpec]) -> RunSpec | None:
+def _next(waiting: list[RunSpec], running: Collection[RunSpec]) -> RunSpec | None:
     """The first run whose teacher is neither waiting nor under way."""
-    undone = {spec.run_id for spec in (*waiting, *running.values())}
+    undone = {spec.run_id for spec in (*waiting, *running)}
     ready = (s for s in waiting if s.teacher is None or s.teacher.run_id not in undone)
     return next(ready, None)
 
@@ -221,15 +220,53 @@ def _take_students(teacher: RunSpec, waiting: list[RunSpec]) -> list[RunSpec]:
     return taken
 
 
+# -- worker processes --------------------------------------------------------------------------------
+
+
+def aside(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function that needs torch in a worker process, while nothing else runs in one."""
+    pool, _ = _pool(1)
+    try:
+        with _no_interruption():
+            future = pool.submit(function, *arguments)
+        future.result()
+    except BrokenProcessPool:
+        raise RuntimeError(KILLED) from None
+    finally:
+        end(pool)
+
+
+def _pool(jobs: int) -> tuple[ProcessPoolExecutor, Any]:
+    """A pool of that many workers, and the queue on which they name the run of each epoch.
+
+    torch takes seconds to load. Where processes can be forked it is loaded once, by a server that
+    all workers of this process are forked from, and that ends with it.
+    """
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload(["darkknowledge.run"])
+    messages = context.Queue()
+    return ProcessPoolExecutor(jobs, context, _begin, (messages, dict(os.environ))), messages
+
+
 _messages: Any = None
 
 
-def _begin(messages: Any) -> None:
-    """Set a worker process up: one thread, and no life beyond its parent's."""
+def _begin(messages: Any, environment: dict[str, str]) -> None:
+    """Set a worker up to train: one thread, and its parent's environment."""
+    import torch
+
     global _messages
     _messages = messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    os.environ.update(environment)  # the server may be older than a change
     torch.set_num_threads(1)
+    follow_parent()
+
+
+def follow_parent() -> None:
+    """Leave Ctrl-C to the parent of this process, and live no longer than it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -241,30 +278,33 @@ def _begin(messages: Any) -> None:
 
 
 def _work(spec: RunSpec, root: Path, data_root: str | Path | None) -> dict[str, Any]:
+    from darkknowledge import run
+
     def told(current: RunSpec, epoch: Any) -> None:
-        _messages.put(1)
+        _messages.put(current.run_id)
 
     # Only runs without a record, or teachers whose weights are lost, come here: train those too.
-    record = run.execute(spec, Store(root), data_root, told, need_weights=True)
-    if spec.recipe.epochs == 0:
-        _messages.put(1)
-    return record
+    return run.execute(spec, Store(root), data_root, told, need_weights=True)
 
 
-def _drain(messages: Any) -> int:
-    count = 0
+def _drain(messages: Any) -> list[str]:
+    found = []
     try:
         while True:
-            count += messages.get_nowait()
+            found.append(messages.get_nowait())
     except Empty:
-        return count
+        return found
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Stop all workers now; what they were at is lost, what is stored stays."""
+def end(pool: ProcessPoolExecutor) -> None:
+    """Stop all workers now; what they were at is lost, what is stored stays. One that does not listen,
+    because it was stopped, say, is killed."""
     processes = list((pool._processes or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
+    deadline = time.monotonic() + SECONDS_TO_END
     for process in processes:
-        process.join(10)
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
+        process.join()

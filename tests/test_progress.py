@@ -1,0 +1,131 @@
+"""Progress says runs done, time left and what comes next, and never floods a log."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import pytest
+
+from conftest import small_run, whole_record
+from darkknowledge import progress
+from darkknowledge.progress import Progress, in_words
+from darkknowledge.spec import RunSpec
+from darkknowledge.survey import Throughput
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def runs(count: int, epochs: int = 2) -> list[RunSpec]:
+    first = small_run(epochs=epochs)
+    return [dataclasses.replace(first, seed=seed) for seed in range(count)]
+
+
+def at(rate: float, spec: RunSpec) -> dict:
+    """A record of a run that trained so many images a second."""
+    record = whole_record(spec)
+    record["provenance"]["images_per_second"] = rate
+    return record
+
+
+def lines(capsys) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_log_gets_plain_lines_with_runs_done_time_left_and_what_comes_next(store, clock, capsys):
+    first, second, third, fourth = runs(4)
+    with Progress(Throughput(store, [])) as told:
+        clock.now += 10
+        told.done(first)
+        told.tell([third, fourth], [second])
+        clock.now += 10
+        told.done(second)
+        told.epochs([third.run_id])  # half of the third
+        told.tell([fourth], [third])
+        clock.now += 20
+        told.done(third)
+        told.done(fourth)
+        told.tell([], [])
+    assert lines(capsys) == [
+        "1 of 4 runs done, about 30 s left; next: mlp-16 hard seed 2",
+        "2 of 4 runs done, about 12 s left; next: mlp-16 hard seed 3",
+        "4 of 4 runs done in 40 s",
+    ]
+
+
+def test_the_time_left_counts_runs_by_what_they_are_expected_to_take(store, clock, capsys):
+    quick, slow = runs(1)[0], runs(2, epochs=20)[1]
+    throughput = Throughput(store, [])
+    throughput.note(quick, at(7000, quick))
+    with Progress(throughput) as told:
+        clock.now += 6
+        told.done(quick)
+        told.tell([slow], [])
+    assert lines(capsys) == ["1 of 2 runs done, about 60 s left; next: mlp-16 hard seed 1"]
+
+
+def test_before_anything_is_done_no_time_is_promised(store, clock, capsys):
+    first, second = runs(2)
+    with Progress(Throughput(store, [])) as told:
+        clock.now += 10
+        told.tell([second], [first])
+    assert lines(capsys) == ["0 of 2 runs done; next: mlp-16 hard seed 1"]
+
+
+def test_a_log_is_told_every_few_seconds_at_most_and_a_long_training_less_often(
+    store, clock, capsys
+):
+    specs = runs(1000)
+    with Progress(Throughput(store, [])) as told:
+        when = []
+        for i in range(1000):
+            clock.now += 1
+            told.done(specs[i])
+            told.tell(specs[i + 1 :], [])
+            if lines(capsys):
+                when.append(i + 1)
+    pauses = [b - a for a, b in zip(when[:-2], when[1:-1], strict=True)]
+    assert min(pauses) >= progress.SELDOM and max(pauses) <= progress.SELDOMEST
+    assert pauses == sorted(pauses) and pauses[-1] > 5 * pauses[0]
+    assert when[-1] == 1000  # the end is always told
+
+
+def test_a_terminal_sees_a_bar_that_changes_in_place(store, clock, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    first, second = runs(2)
+    with Progress(Throughput(store, [])) as told:
+        clock.now += 10
+        told.done(first)
+        told.tell([second], [])
+    shown = capsys.readouterr().err
+    assert "\r" in shown and "50%" in shown
+    assert "1 of 2 runs done, about 10 s left; next: mlp-16 hard seed 1" in shown
+
+
+def test_nothing_is_told_where_nobody_wants_to_know(store, clock, capsys):
+    with Progress(Throughput(store, []), shown=False) as told:
+        clock.now += 100
+        told.done(runs(1)[0])
+        told.tell([], [])
+    assert lines(capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.4, "4 s"), (99, "99 s"), (240, "4 min"), (9000, "2.5 h")]
+)
+def test_spans_are_told_in_the_unit_that_people_would_use(seconds, words):
+    assert in_words(seconds) == words
