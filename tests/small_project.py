@@ -55,7 +55,10 @@ def make(folder: Path) -> Path:
         shutil.copytree(REPOSITORY / name, folder / name)
     for name in ("_quarto.yml", "_environment"):
         shutil.copy(REPOSITORY / name, folder / name)
-    shrink = {"recipes": {"epochs": 2, "batch_size": 100}, "worlds": {"validation": 3500, "control_seeds": [0]}}
+    shrink = {
+        "recipes": {"epochs": 2, "batch_size": 100},
+        "worlds": {"validation": 3500, "control_seeds": [0]},
+    }
     for name, values in shrink.items():
         path = folder / "params" / f"{name}.yaml"
         entries = yaml.safe_load(path.read_text())

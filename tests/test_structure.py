@@ -42,11 +42,15 @@ MAY_IMPORT = {
     "records": {"spec", "layout"},
     "run": {"spec", "data", "models", "losses", "metrics", "training", "cost", "records"},
     "survey": {"spec", "params", "grids", "records", "run", "cost"},
-    "workers": {"spec", "run", "records", "survey"},
+    "workers": {"spec", "run", "training", "records", "survey", "progress"},
+    "progress": {"spec", "survey"},
     "engine": {"spec", "records", "survey"},
     "grids": {"spec", "params", "worlds"},
     "plan": {"spec", "params", "grids", "records"},
-    "study": {"params", "grids", "plan", "run", "records", "workers", "cost", "data", "training"},
+    "study": {
+        *("spec", "params", "grids", "plan", "survey", "run", "records", "workers"),
+        *("cost", "data", "training"),
+    },
     "statistics": set(),
     "wording": {"statistics"},
     "claims": {"statistics", "wording"},
@@ -63,7 +67,19 @@ MAY_IMPORT = {
 }
 TRAINING = {
     *("spec", "params", "worlds", "data", "models", "losses", "metrics", "muon", "training"),
-    *("cost", "layout", "records", "plan", "run", "survey", "workers", "engine", "grids", "study"),
+    *(
+        "cost",
+        "layout",
+        "records",
+        "plan",
+        "run",
+        "survey",
+        "progress",
+        "workers",
+        "engine",
+        "grids",
+        "study",
+    ),
     "bench",
 }
 TRAINING_NEEDS = {

@@ -151,7 +151,7 @@ def test_published_weights_keep_what_their_card_says(project):
     image = next(REPOSITORY.glob("results/runs/mnist/test_examples.png"))
     done = here(project, "predict", str(cards[0].with_suffix(".safetensors")), str(image))
     assert done.returncode == 0 and str(image) in done.stdout
-    wrong = here(project, "predict", str(cards[0].with_suffix(".safetensors")), "README.md")
+    wrong = here(project, "predict", str(cards[0].with_suffix(".safetensors")), "_quarto.yml")
     assert wrong.returncode == 1 and "cannot be read as an image" in wrong.stderr
 
 
