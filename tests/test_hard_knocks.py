@@ -132,9 +132,18 @@ class Sweep:
         return found
 
     def workers(self, parent: int) -> list[int]:
-        """Those that train."""
-        command = {q: Path(f"/proc/{q}/cmdline") for q in self.processes() if q != parent}
-        return [q for q, path in command.items() if b"spawn_main" in path.read_bytes()]
+        """Those that train: forked from the server, which is the parent's own child."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                place = Path(f"/proc/{process}")
+                forked = b"forkserver" in (place / "cmdline").read_bytes()
+                ancestor = int(
+                    (place / "stat").read_text(encoding="utf-8").rpartition(") ")[2].split()[1]
+                )
+                if forked and ancestor != parent:
+                    found.append(process)
+        return found
 
     def wait_for_records(self, count: int, process: subprocess.Popen) -> None:
         wait_until(lambda: len(record_times(self.folder)) >= count, process)
