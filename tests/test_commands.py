@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY, whole_record
-from darkknowledge import grids, params, study
+from darkknowledge import grids, params, plan, study
 from darkknowledge.records import FORMAT, LABELS, Store, checksum
 
 WEIGHTS = sorted((REPOSITORY / "results" / "weights").glob("*.json"))[0].with_suffix(".safetensors")
@@ -64,11 +64,13 @@ def called(*words: str, **environment: str) -> tuple[subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
-    """A study of the paper's size: whole records of all its runs that need no GPU, and its tables."""
+    """Two studies of the paper's size, one of questions and one of a plan: whole records of all their
+    runs that need no GPU, and the tables of the questions."""
     store, wrong = Store(tmp_path_factory.mktemp("study") / "results"), random.Random(1503)
     truth = "".join(wrong.choices("0123456789", k=10_000))
     plans = {q: grids.grid(q, params.read("pilot", q)) for q in params.questions_of("pilot")}
-    for spec in grids.ordered(plan for of in plans.values() for plan in of):
+    families = plan.grids(plan.read("paper"))
+    for spec in grids.ordered(one for of in (plans | families).values() for one in of):
         if spec.device == "cpu":
             called = list(truth)
             for i in wrong.sample(range(len(called)), 100 + wrong.randrange(60)):
@@ -91,6 +93,8 @@ COMMANDS = {
     "status": (("status", "pilot"), SLOWER, 2.4),
     "claims": (("claims", "pilot"), SLOW, 5.5),
     "train": (("train", "pilot"), SLOW, 5),
+    "status of a plan": (("status", "paper"), SLOWER, 2.4),
+    "train a plan": (("train", "paper"), SLOW, 5),
     "no such profile": (("status", "papers"), SLOWER, 0.5),
     "no such question": (("train", "pilot", "q9"), SLOWER, 0.5),
     "no time": (("train", "pilot", "--minutes", "0"), SLOWER, 0.5),
@@ -129,7 +133,7 @@ def test_a_command_takes_no_more_cpu_time_than_it_should(answers, name):
     assert answers[name][1] < COMMANDS[name][2]
 
 
-@pytest.mark.parametrize("name", ["status", "claims", "train"])
+@pytest.mark.parametrize("name", ["status", "claims", "train", "status of a plan", "train a plan"])
 def test_every_record_is_read_once(answers, name):
     opened = answers[name][2]["opened"]
     assert len(opened) > 500

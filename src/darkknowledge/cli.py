@@ -238,18 +238,22 @@ def _strangers(
     study_plan = plan.read(arguments.profile)
     if not study_plan:
         return {}
+    missing = [
+        one
+        for one in itertools.chain(*plans.values())
+        if not store.read(one.spec.data.name, one.spec.run_id)
+    ]
     every = itertools.chain(*plan.grids(study_plan).values())
-    if not (begun := plan.begun_on(every, store)):
+    begun = plan.begun_on(every, store) if missing else {}
+    if not any((one.spec.data.name, one.block) in begun for one in missing):
         return {}
     from darkknowledge import cost  # it loads torch, which knows the processor
 
     here = plan.processor_words(cost.processor())
     return {
         one.spec.run_id: ", ".join(sorted(types))
-        for planned in plans.values()
-        for one in planned
+        for one in missing
         if (types := begun.get((one.spec.data.name, one.block), {here})) != {here}
-        and not store.read(one.spec.data.name, one.spec.run_id)
     }
 
 
