@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,7 @@ from darkknowledge.spec import RunSpec, run_id_of
 from small_project import HANG, REPOSITORY, here, make, record_times, wait_until
 
 pytestmark = pytest.mark.slow
+snakemake = pytest.mark.skipif(find_spec("snakemake") is None, reason="Snakemake is not here.")
 
 #: A teacher, a student on true labels and one that learns from the teacher.
 TINY = {
@@ -76,6 +78,7 @@ def calls_left(folder: Path) -> list[Path]:
     return list((folder / "results" / "engine").iterdir())
 
 
+@snakemake
 def test_jobs_give_the_records_and_the_table_that_one_process_gives(project, untrained):
     done = here(untrained, *SNAKEMAKE, "--", "--cores", "2")
     assert done.returncode == 0, done.stderr
@@ -86,6 +89,7 @@ def test_jobs_give_the_records_and_the_table_that_one_process_gives(project, unt
     assert calls_left(untrained) == []
 
 
+@snakemake
 def test_a_job_that_fails_once_is_tried_again_and_what_is_stored_is_not(
     project, untrained, monkeypatch
 ):
@@ -111,6 +115,7 @@ def test_a_job_that_fails_once_is_tried_again_and_what_is_stored_is_not(
     assert {name: record_times(untrained)[name] for name in kept} == kept
 
 
+@snakemake
 def test_a_failing_job_costs_only_itself_and_its_students_and_leaves_its_log(
     untrained, project, monkeypatch
 ):
@@ -129,6 +134,7 @@ def test_a_failing_job_costs_only_itself_and_its_students_and_leaves_its_log(
     assert len(calls_left(untrained)) == 1  # to be read
 
 
+@snakemake
 def test_a_diverging_job_says_so_and_its_students_are_not_started(project, untrained, capfd):
     shutil.copytree(project / "results", untrained / "results")
     book = untrained / "params" / "recipes.yaml"
@@ -162,6 +168,7 @@ def test_a_job_that_fails_is_reported_in_its_own_words(project, tmp_path, monkey
         assert engine._why(spec, log) == f"{spec.label}: {reported}"
 
 
+@snakemake
 def test_an_interrupted_call_keeps_what_is_finished_and_the_next_one_goes_on(
     project, untrained, monkeypatch
 ):
