@@ -290,6 +290,7 @@ def test_a_notebook_shows_no_raw_cross_references():
     assert "@" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(), (0,)])
 def test_tables_figures_and_answers_bear_missing_runs(store, seeds):
     paper = paper_with(store, plausible, seeds=seeds, questions=EVERY)
