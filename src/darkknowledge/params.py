@@ -400,7 +400,7 @@ class Q7(Question):
     smoothing: float = 0.1
     parts_temperature: float = 4.0
     longer: int = 2
-    few_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    few_seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
