@@ -128,6 +128,7 @@ find_uv = \
 no_python = Python 3.11 to 3.14 is needed and $$(python3 --version 2>/dev/null || echo no python3) \
 	was found: install one, or name yours with make setup BASE_PYTHON=/path/to/python3.12
 
+# Each notebook kernel would warn that it listens on TCP ports of this machine: errors only.
 $(STAMP): requirements.lock pyproject.toml
 	@$(find_uv); \
 	if [ ! -e $(STAMP) ]; then \
@@ -144,4 +145,6 @@ $(STAMP): requirements.lock pyproject.toml
 	"$$uv" pip install -q --python $(BIN)/python --no-deps --no-build-isolation --offline -e . || \
 		fail "the packages could not be installed (uv's message is above): see that there is a" \
 		"network, or an index named by UV_DEFAULT_INDEX, and 6 GB of free disk, and run make again."; \
+	mkdir -p .venv/etc/ipython && echo '{"IPKernelApp": {"log_level": 40}}' \
+		> .venv/etc/ipython/ipython_kernel_config.json; \
 	pwd -P > $(STAMP)

@@ -341,7 +341,7 @@ class Q5(Networks):
     """Q5, reversed distillation: in each pair ``weak>strong`` the weak net teaches the strong one."""
 
     pairs: tuple[str, ...] = (
-        "plain_cnn-2-4-4>plain_cnn-8-16-32",
+        "plain_cnn-2-4-4>plain_cnn-8-8-16",
         "mlp-30-30>mlp-100-100",
     )
     element_mean_alphas: tuple[float, ...] = (0.1, 0.1)
@@ -364,7 +364,7 @@ class Q5(Networks):
 class Q6(Networks):
     """Q6, self distillation: each net learns from a trained net of its own kind."""
 
-    nets: tuple[str, ...] = ("plain_cnn-8-16-32", "mlp-100-100")
+    nets: tuple[str, ...] = ("plain_cnn-8-8-16", "mlp-100-100")
 
     def __post_init__(self) -> None:
         super().__post_init__()
