@@ -22,6 +22,8 @@ from conftest import REPOSITORY, whole_record
 from darkknowledge import grids, params, plan, study
 from darkknowledge.records import FORMAT, LABELS, STILL_SECONDS, Store, checksum
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = sorted((REPOSITORY / "results" / "weights").glob("*.json"))[0].with_suffix(".safetensors")
 #: Runs the command line and tells what it loaded and which records it opened, how often each.
 WATCHED = """

@@ -14,6 +14,8 @@ from darkknowledge import notebooks, params
 from darkknowledge.spec import SpecError
 from small_project import record_times
 
+pytestmark = pytest.mark.slow
+
 ONE = {"seeds": [0], "teacher_seeds": [100]}
 #: Per question: few runs, and what is changed before the cells run again.
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

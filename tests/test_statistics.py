@@ -189,6 +189,7 @@ def test_equivalence_is_that_of_two_one_sided_tests(values, delta):
     assert st.within(st.mean(values), delta) == (max(above, below) < st.SIGNIFICANT)
 
 
+@pytest.mark.slow  # statsmodels collects garbage at each call
 @given(some.lists(some.floats(0, 1), min_size=1, max_size=30))
 def test_holms_adjustment_is_that_of_statsmodels(p_values):
     assert st.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
