@@ -317,6 +317,7 @@ def test_a_signal_ends_it_at_once_keeps_what_is_finished_and_the_same_command_go
 def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path):
     """A terminal sends it to them too, here to them first, and they have nothing to say to it."""
     sweep, generator = Sweep(tmp_path / "project"), random.Random(SEED)
+    (sweep.folder / "enough").write_text("0", encoding="utf-8")  # or a fast machine is done by then
     process = sweep.start("-q", *QUESTION, "--jobs", "2")
     wait_until(lambda: sweep.workers(process.pid), process)
     time.sleep(generator.uniform(0.2, 0.8))
