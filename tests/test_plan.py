@@ -36,10 +36,12 @@ def test_the_page_of_the_plan_lists_its_families_in_order_with_their_blocks():
     assert listed == [(name, PLAN.n[name]) for name in planned.FAMILIES]
 
 
-def test_units_are_family_by_block_in_the_order_of_the_families():
+def test_a_block_is_whole_in_all_primary_families_before_the_next_one_and_the_others_follow():
     assert len(UNITS) == sum(PLAN.n.values())
     order = [(unit[0].question, unit[0].block) for unit in UNITS]
-    assert order == [(f, b) for f in planned.FAMILIES for b in PLAN.blocks[: PLAN.n[f]]]
+    first = [(f, b) for b in PLAN.blocks for f in planned.PRIMARY]
+    rest = [f for f in planned.FAMILIES if f not in planned.PRIMARY]
+    assert order == first + [(f, b) for f in rest for b in PLAN.blocks[: PLAN.n[f]]]
     assert all(
         {(a.question, a.block) for a in unit} == {key}
         for unit, key in zip(UNITS, order, strict=True)

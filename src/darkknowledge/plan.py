@@ -1,8 +1,8 @@
 """The study's plan: families of arms, block by block, in the order in which they are trained.
 
-A *block* is a seed with its own teacher and all its arms; *family × block* is the unit of work. The
-order of :data:`FAMILIES` is the order of training, and a run that several families need belongs to
-the first of them. What is trained is written here and in ``params/<profile>/plan.yaml``; how it is
+A *block* is a seed with its own teacher and all its arms; *family × block* is the unit of work.
+:func:`order` is the order of training, and a run that several families need belongs to the first of
+them. What is trained is written here and in ``params/<profile>/plan.yaml``; how it is
 judged, in ``report/analysis-plan.md``.
 """
 
@@ -412,26 +412,38 @@ FAMILIES: dict[str, Callable[[Plan, int], Arms]] = {
 }
 
 
+#: The families that primary claims rest on: a block is trained in all of them before the next one
+#: is begun, so that whatever has been trained, all claims have about as many blocks.
+PRIMARY = ("core", "cifar", "omitted")
+
+
+def order(plan: Plan) -> list[tuple[str, int]]:
+    """Family and block of every unit, in the order of training."""
+    first = [(name, b) for b in plan.blocks for name in PRIMARY if b in plan.blocks[: plan.n[name]]]
+    return first + [
+        (name, b) for name in FAMILIES if name not in PRIMARY for b in plan.blocks[: plan.n[name]]
+    ]
+
+
 def units(plan: Plan) -> list[list[Planned]]:
     """Every unit, family × block, in the order of training; each run once, in the first unit that
     needs it. A teacher stands before its students."""
     found: list[list[Planned]] = []
     known: set[str] = set()
-    for family, arms in FAMILIES.items():
-        for block in plan.blocks[: plan.n[family]]:
-            unit = []
-            for name, spec in arms(plan, block):
-                lineage = [(name, spec)]
-                while (teacher := lineage[-1][1].teacher) is not None:
-                    lineage.append(("teacher", teacher))
-                for title, one in reversed(lineage):
-                    if one.run_id not in known:
-                        known.add(one.run_id)
-                        role = "student" if one.teacher else "baseline"
-                        role = "teacher" if title.startswith("teacher") else role
-                        place = len(known)
-                        unit.append(Planned(family, role, title, "", one, rank=place, block=block))
-            found.append(unit)
+    for family, block in order(plan):
+        unit = []
+        for name, spec in FAMILIES[family](plan, block):
+            lineage = [(name, spec)]
+            while (teacher := lineage[-1][1].teacher) is not None:
+                lineage.append(("teacher", teacher))
+            for title, one in reversed(lineage):
+                if one.run_id not in known:
+                    known.add(one.run_id)
+                    role = "student" if one.teacher else "baseline"
+                    role = "teacher" if title.startswith("teacher") else role
+                    place = len(known)
+                    unit.append(Planned(family, role, title, "", one, rank=place, block=block))
+        found.append(unit)
     return found
 
 
