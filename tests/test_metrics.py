@@ -167,6 +167,14 @@ def test_the_label_free_bias_gives_unseen_classes_their_share(guess):
         assert given_away == pytest.approx(share)
 
 
+@pytest.mark.parametrize("rare", [2, 5, 20])
+def test_a_net_that_is_right_loses_nothing_to_the_label_free_shift_however_rare_the_class(rare):
+    labels = torch.tensor([0] * rare + [1] * 30 + [2] * 40)
+    logits = 9.0 * torch.nn.functional.one_hot(labels, 3).float()
+    found = metrics.bias_shifts((logits, labels), (logits, labels), [0])
+    assert found["label_free"]["errors"] == 0
+
+
 def test_shifts_are_counted_on_test_and_none_is_the_plain_prediction(guess):
     logits, labels = guess
     held_out = logits.flip(0), labels.flip(0)

@@ -136,18 +136,19 @@ def bias_shifts(
 
     validation, test: (logits, labels). The bias is chosen in three ways: for the fewest errors on
     test (``oracle``, the published way; no fair estimate), for the fewest on validation, and
-    ``label_free``, so that unseen classes get the share of the unlabelled validation images that
-    they would have if all classes were equally frequent. Counts are of the test set, with its
-    confusion matrix; ``none`` is without a shift.
+    ``label_free``, so that unseen classes get as many of the validation images as there are of
+    them: their frequency is known, no image's label. Counts are of the test set, with its confusion
+    matrix; ``none`` is without a shift.
     """
     logits, labels = test
     on_validation, on_test = Margins.of(validation[0], unseen), Margins.of(logits, unseen)
     classes = logits.shape[1]
+    frequency = float(torch.isin(validation[1].cpu(), torch.tensor(unseen)).double().mean())
     biases = {
         "none": 0.0,
         "oracle": on_test.fewest_errors(labels),
         "validation": on_validation.fewest_errors(validation[1]),
-        "label_free": on_validation.matching_share(len(unseen) / classes),
+        "label_free": on_validation.matching_share(frequency),
     }
     is_unseen = torch.isin(labels, torch.tensor(unseen, device=labels.device))
     result: dict[str, Any] = {"classes": list(unseen), "images": int(is_unseen.sum())}
