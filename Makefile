@@ -43,18 +43,19 @@ check: lint ## check style and types, then run the fast tests, import rules incl
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 torture: $(STAMP) ## the long loops: kills, crowds, full disks, foreign files (some ten minutes)
-	TORTURE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/test_hard_knocks.py $(PYTEST_ARGS)
+	TORTURE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/test_crash.py $(PYTEST_ARGS)
 
 bench: $(STAMP) ## measure training speed against the usual way (nothing else should run meanwhile)
-	$(BIN)/darkknowledge bench
+	$(BIN)/python benchmarks/speed.py
 
 publish: $(STAMP) ## render the published editions and the README's answers
-	$(BIN)/darkknowledge publish pilot
+	$(BIN)/darkknowledge publish paper
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock (UPGRADE=1: to newer versions)
 	@$(find_uv); \

@@ -6,12 +6,14 @@ import contextlib
 import io
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -22,55 +24,43 @@ from darkknowledge import cli
 REPOSITORY = Path(__file__).parents[1]
 #: Seconds after which a process counts as hanging; no test is judged by how fast it is.
 HANG = 3600
-#: All but 500 of the 4,000 images are held out, so that an epoch is a moment. Q3's wide students keep
-#: the width that the published claim starts at.
-SMALL = {
-    "validation": 3500,
-    "teacher_hidden": [32],
-    "student_hidden": [16],
-    "teacher_seeds": [100, 101, 102],
-    "seeds": [0, 1, 2],
-    "control_seeds": [0, 1],
-    "few_seeds": [0, 1],
-    "jitter_seeds": [0, 1, 2],
-    "budget_epochs": 4,
-    "widths": [300, 8],
-    "temperatures": [1.0, 2.5, 8.0, 20.0],
-    "latency_seconds": 0.01,
-}
-#: One convolutional net on one seed: such nets take most of the time.
-PAIRS = {
-    "pairs": ["mlp-8>plain_cnn-2-2-2"],
-    "nets": ["mlp-8"],
-    "worlds": ["quick-rgb"],
-    "element_mean_alphas": [0.1],
-    "temperatures": [],
-    "seeds": [0],
-}
+#: The quick profile's networks, and those that stand in their place.
+NETS = {
+    "mlp-300-300": "mlp-16-16", "mlp-100-100": "mlp-8-8", "mlp-30-30": "mlp-4-4",
+    "plain_cnn-8-8-16": "plain_cnn-2-2-2", "plain_cnn-2-4-4": "plain_cnn-1-2-2",
+}  # fmt: skip
+#: All but 500 of the 4,000 images are held out and recipes are short, so that a run is a moment.
+SHRUNK = {"recipes": {"epochs": 2, "batch_size": 100}, "setups": {"validation": 3500}}
 
 
-def make(folder: Path) -> Path:
+def make(folder: Path, blocks: int = 2) -> Path:
     """Copy what a project consists of and shrink its recipes, nets and data; returns the folder."""
     for name in ("params", "report"):
         shutil.copytree(REPOSITORY / name, folder / name)
     for name in ("_quarto.yml", "_environment"):
         shutil.copy(REPOSITORY / name, folder / name)
-    shrink = {
-        "recipes": {"epochs": 2, "batch_size": 100},
-        "worlds": {"validation": 3500, "control_seeds": [0]},
-    }
-    for name, values in shrink.items():
+    for name, values in SHRUNK.items():
         path = folder / "params" / f"{name}.yaml"
-        entries = yaml.safe_load(path.read_text())
-        for entry in entries.values():
-            entry.update(values)
-        path.write_text(yaml.safe_dump(entries))
+        entries = yaml.safe_load(small(path))
+        path.write_text(yaml.safe_dump({k: entry | values for k, entry in entries.items()}))
     for path in (folder / "params" / "quick").glob("q*.yaml"):
-        content = yaml.safe_load(path.read_text())
-        small = PAIRS if {"pairs", "nets"} & content.keys() else SMALL
-        changed = {name: value for name, value in small.items() if name in content}
-        path.write_text(yaml.safe_dump({**content, **changed}))
+        found = yaml.safe_load(small(path))
+        counts = {k: min(blocks, n) for k, n in found.items() if k.startswith("n_")}
+        path.write_text(yaml.safe_dump({**found, **counts, "blocks": list(range(blocks))}))
     return folder
+
+
+def small(path: Path) -> str:
+    """The text of a file, its networks exchanged for small ones."""
+    return re.sub("|".join(NETS), lambda name: NETS[name[0]], path.read_text(encoding="utf-8"))
+
+
+def profile(folder: Path, name: str, question: str, **changes: Any) -> None:
+    """Add a question to a profile of one's own: that of the quick one, with changes."""
+    found = yaml.safe_load((folder / "params" / "quick" / f"{question}.yaml").read_text())
+    path = folder / "params" / name / f"{question}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump({**found, "profile": name, **changes}))
 
 
 def forget() -> None:
@@ -78,6 +68,17 @@ def forget() -> None:
     for name in [name for name in sys.modules if name.startswith("darkknowledge")]:
         for value in vars(sys.modules[name]).values():
             getattr(value, "cache_clear", lambda: None)()
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """A project's folder as the working directory, and nothing known of another one."""
+    forget()
+    try:
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        forget()
 
 
 def here(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -89,10 +90,9 @@ def here(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
     log = logging.getLogger("darkknowledge")
     level, handler = log.level, logging.StreamHandler(err)
     log.addHandler(handler)
-    forget()
     try:
         with (
-            contextlib.chdir(folder),
+            inside(folder),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             mock.patch.dict(os.environ, environment),
@@ -103,7 +103,6 @@ def here(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-        forget()
     code = left.value.code
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
@@ -115,14 +114,11 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
 
 def command(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command in ``folder``, with the tests' Python and package."""
-    paths = {
-        "PYTHONPATH": str(REPOSITORY / "src"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
         words,
         cwd=folder,
-        env=os.environ | paths | environment,
+        env=os.environ | path | environment,
         capture_output=True,
         text=True,
         timeout=HANG,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
@@ -11,81 +12,60 @@ import pytest
 import torch
 from torchvision import transforms
 
-from darkknowledge import bench, cost, losses
+from conftest import REPOSITORY
+from darkknowledge import devices
+from darkknowledge.experiment import losses
 
-TINY = tuple(
-    replace(
-        case,
-        student="mlp-8",
-        teacher="mlp-8",
-        images=64,
-        recipe=replace(case.recipe, batch_size=32),
-    )
-    for case in bench.CASES
-)
+sys.path.append(str(REPOSITORY / "benchmarks"))
+import speed
 
 
 def test_the_usual_loss_is_the_one_of_this_study():
     generator = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(6, 10, generator=generator) for _ in range(2))
     labels = torch.arange(6)
-    parts = losses.kd(student, labels, teacher, bench.TEMPERATURE, None)
-    ours = bench.LOSS.w_hard * parts.hard + bench.LOSS.w_soft * parts.soft
-    torch.testing.assert_close(bench.usual_loss(student, teacher, labels), ours)
+    parts = losses.kd(student, labels, teacher, speed.TEMPERATURE, None)
+    ours = speed.LOSS.w_hard * parts.hard + speed.LOSS.w_soft * parts.soft
+    torch.testing.assert_close(speed.usual_loss(student, teacher, labels), ours)
 
 
-@pytest.mark.parametrize("case", bench.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", speed.CASES, ids=lambda case: case.name)
 def test_both_input_pipelines_show_the_same_images(case):
-    split = bench.random_split(replace(case, images=8))
-    shown = bench.Images(split, transforms.ToTensor())
-    for i in range(8):
-        image, label = shown[i]
+    split = speed.random_split(replace(case, images=8))
+    shown = speed.Images(split, transforms.ToTensor())
+    for i, (image, label) in enumerate(shown[i] for i in range(8)):
         torch.testing.assert_close(image, split.images[i] / 255)
         assert label == split.labels[i]
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory) -> pd.DataFrame:
-    """Both cases after an earlier measurement of one, here and elsewhere; bf16 is slow in the other."""
-    path = tmp_path_factory.mktemp("bench") / "bench.csv"
-    machines = ["another machine", cost.device_name("cpu")]
-    pd.DataFrame({"case": TINY[0].name, "device_name": machines, "ratio": 9.0}).to_csv(
-        path, index=False
-    )
-    rates = iter([1e12, 1e12, 1e12, 1e10])  # fp32 and bf16 of each case
+@pytest.mark.slow
+def test_a_measurement_has_a_row_a_variant_and_replaces_its_earlier_self(tmp_path):
+    """After an earlier one of the first case, here and elsewhere; in the second, bf16 is slow."""
+    path, rates = tmp_path / "bench.csv", iter([1e12, 1e12, 1e12, 1e10])  # fp32, bf16 of each case
+    machines = ["another machine", devices.device_name("cpu")]
+    before = {"case": speed.CASES[0].name, "device_name": machines, "ratio": 9.0}
+    pd.DataFrame(before).to_csv(path, index=False)
+    small = {"student": "mlp-8", "teacher": "mlp-8", "images": 64}
+    tiny = tuple(replace(c, **small, recipe=replace(c.recipe, batch_size=32)) for c in speed.CASES)
     with (
-        mock.patch.object(bench, "product_rate", lambda device, precision: next(rates)),
+        mock.patch.object(speed, "product_rate", lambda device, precision: next(rates)),
         mock.patch("os.cpu_count", return_value=2),
     ):
-        table = bench.run(path, "cpu", 1, TINY)
-    assert len(pd.read_csv(path)) == len(table)
-    return table
-
-
-@pytest.mark.slow
-def test_a_measurement_has_a_row_a_variant_and_replaces_its_earlier_self(measured):
-    assert len(measured) == 1 + 2 * 6
+        measured = speed.run(path, "cpu", 1, tiny)
+    assert len(pd.read_csv(path)) == len(measured) == 1 + 2 * 6
     ours = measured[measured["device_name"] != "another machine"]
-    assert (ours["ratio"] != 9).all()
-    assert (ours["images_per_second"].dropna() > 0).all()
+    assert (ours["ratio"] != 9).all() and (ours["images_per_second"].dropna() > 0).all()
     assert ours["share"].dropna().between(0, 1, inclusive="neither").all()
     for _, rows in ours.groupby("case"):
         assert rows.loc[rows["variant"].str.startswith("usual, "), "ratio"].max() == 1
-
-
-@pytest.mark.slow
-def test_bf16_is_left_off_where_the_machine_is_slower_in_it(measured):
-    ours = measured[measured["device_name"] != "another machine"]
     left_off = ours.loc[ours["images_per_second"].isna(), ["case", "variant"]]
-    assert left_off.values.tolist() == [[TINY[1].name, "ours, bf16"]]
+    assert left_off.values.tolist() == [[tiny[1].name, "ours, bf16"]]
 
 
-def test_the_rate_of_products_is_their_flops_over_their_seconds(monkeypatch):
-    """The best of several; 64³ multiplications and as many additions."""
+def test_rates_are_flops_over_seconds(monkeypatch):
+    """The best of several products: 64³ multiplications and as many additions. A step takes thrice the
+    forward pass, and the teacher's once."""
     clock = iter([0, 3, 3, 4, 4, 4.5, 4.5, 7, 7, 9, 9, 12])
-    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert bench.product_rate("cpu", "fp32", 64) == 2 * 64**3 / 0.5
-
-
-def test_flops_of_a_step_are_thrice_the_forward_pass_and_the_teacher_once():
-    assert bench.step_flops(bench.CASES[0]) == (3 * 2 * 1_275_200, 2 * 2_392_800)
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert speed.product_rate("cpu", "fp32", 64) == 2 * 64**3 / 0.5
+    assert speed.step_flops(speed.CASES[0]) == (3 * 2 * 1_275_200, 2 * 2_392_800)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from darkknowledge import conventions
-from darkknowledge.losses import LOSSES
+from darkknowledge.experiment.losses import LOSSES
+from darkknowledge.paper import conventions
 
 GENERATOR = torch.Generator().manual_seed(0)
 STUDENT, TEACHER = torch.randn(2, 6, 10, generator=GENERATOR, dtype=torch.float64) * 3

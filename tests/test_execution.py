@@ -6,7 +6,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 
-from darkknowledge import execution
+from darkknowledge.paper import execution
 
 FIGURE = """```{python}
 #| label: fig-one

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from darkknowledge import losses, metrics
+from darkknowledge.experiment import losses, metrics
 
 LN3 = math.log(3)
 
@@ -33,9 +33,7 @@ def test_confusion_counts_true_classes_in_rows_and_predicted_ones_in_columns():
     found = metrics.confusion(sure(0, 1, 1, 0, 0), labels)
     assert found.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]
     assert metrics.errors(sure(0, 1, 1, 0, 0), labels) == 3
-
-
-def test_confusion_keeps_its_shape_when_a_class_never_occurs():
+    # It keeps its shape when a class never occurs.
     assert metrics.confusion(sure(0), torch.tensor([0])).tolist() == [[1, 0, 0], [0] * 3, [0] * 3]
 
 
@@ -54,19 +52,13 @@ def test_calibration_error_weighs_the_gap_of_each_bin_by_its_images():
     together = abs(3 / 4 - 0.825)
     assert metrics.calibration_error(logits, labels) == pytest.approx(apart, abs=1e-6)
     assert metrics.calibration_error(logits, labels, bins=2) == pytest.approx(together, abs=1e-6)
+    certain = 100 * sure(0, 1, 2)
+    for labels, error in (([0, 1, 2], 0), ([1, 2, 0], 1)):
+        assert metrics.calibration_error(certain, torch.tensor(labels)) == pytest.approx(error)
 
 
-def test_a_net_that_is_certain_and_right_is_calibrated_and_one_that_is_certain_and_wrong_is_not():
-    logits = 100 * sure(0, 1, 2)
-    assert metrics.calibration_error(logits, torch.tensor([0, 1, 2])) == pytest.approx(0)
-    assert metrics.calibration_error(logits, torch.tensor([1, 2, 0])) == pytest.approx(1)
-
-
-def test_agreement_is_the_share_of_equal_predictions_whatever_the_labels():
+def test_agreement_is_the_share_of_equal_predictions_and_kl_is_directed_from_the_teacher():
     assert metrics.agreement(sure(0, 1, 2, 2), sure(0, 2, 2, 2)) == 0.75
-
-
-def test_kl_to_teacher_is_zero_for_the_teacher_and_directed_from_it():
     teacher, student = torch.tensor([[LN3, 0.0]] * 5), torch.zeros(5, 2)
     expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     assert metrics.kl_to_teacher(teacher, teacher) == 0
@@ -92,21 +84,15 @@ def test_relabelling_the_classes_permutes_the_metrics_and_changes_no_number(gues
     torch.testing.assert_close(means[new][:, new], metrics.mean_logits(logits, labels))
 
 
-def test_the_numbers_of_a_report_fit_together(guess):
-    logits, labels = guess
-    report = metrics.report(logits, labels)
-    correct = sum(report["confusion"][c][c] for c in range(4))
-    assert report["n"] == sum(map(sum, report["confusion"])) == 50
-    assert report["errors"] == 50 - correct > 0
-    assert report["accuracy"] == pytest.approx(correct / 50)
-
-
-def test_a_report_is_json_and_speaks_of_a_teacher_only_where_there_is_one(guess):
+def test_a_report_fits_together_and_speaks_of_a_teacher_only_where_there_is_one(guess):
     logits, labels = guess
     alone, taught = metrics.report(logits, labels), metrics.report(logits, labels, logits)
     assert alone["teacher_agreement"] is alone["teacher_kl"] is None
     assert (taught["teacher_agreement"], taught["teacher_kl"]) == (1, 0)
     assert json.loads(json.dumps(taught)) == taught
+    correct = sum(alone["confusion"][c][c] for c in range(4))
+    assert alone["n"] == sum(map(sum, alone["confusion"])) == 50
+    assert (alone["errors"], alone["accuracy"]) == (50 - correct, pytest.approx(correct / 50))
 
 
 def test_a_teacher_that_knows_nothing_has_uniform_soft_labels_at_any_temperature():

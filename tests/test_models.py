@@ -1,13 +1,14 @@
-"""The zoo: sizes known from the papers, shapes, seeds, and a round trip through half precision."""
+"""The networks: sizes known from the papers and counted by hand, seeds, half precision, latency."""
 
 from __future__ import annotations
 
 import copy
+import time
 
 import pytest
 import torch
 
-from darkknowledge import cost, models, run
+from darkknowledge.experiment import cost, models, run
 from darkknowledge.spec import CONVNETS, ModelSpec, SpecError
 
 SHAPE = (3, 32, 32)
@@ -35,25 +36,14 @@ def build(name: str, seed: int = 0) -> torch.nn.Module:
     return models.build(ModelSpec(name, hidden), SHAPE, 10, seed)
 
 
-@pytest.mark.parametrize("name", CONVNETS)
-def test_the_sizes_of_the_convolutional_nets(name):
-    found = cost.static(build(name), SHAPE)
-    assert (found["parameters"], found["flops"] // 2) == SIZES[name]
-
-
-def test_products_of_the_plain_cnn_by_hand():
+def test_sizes_by_hand():
+    """Of a plain CNN the products; of a ResNet-20 the parameters: stem, three stages of three blocks,
+    classifier, two per channel for each batch norm."""
     convs = 32**2 * 27 * 32 + 16**2 * 288 * 64 + 8**2 * 576 * 128
     assert convs + 2048 * 128 + 128 * 10 == SIZES["plain_cnn"][1]
-
-
-def test_a_lighter_plain_cnn_by_hand():
     found = cost.static(models.build(ModelSpec.named("plain_cnn-8-16-32"), SHAPE, 10, 0), SHAPE)
     convs = 32**2 * 27 * 8 + 16**2 * 72 * 16 + 8**2 * 144 * 32
     assert found["flops"] // 2 == convs + 512 * 128 + 128 * 10
-
-
-def test_parameters_of_a_resnet_20_by_hand():
-    """Stem, three stages of three blocks, classifier; two per channel for each batch norm."""
     convs = 3 * 9 * 16 + 6 * 9 * 16**2
     convs += 9 * (16 * 32 + 32 * 64) + 5 * 9 * (32**2 + 64**2)
     norms = 2 * (7 * 16 + 6 * 32 + 6 * 64)
@@ -61,18 +51,15 @@ def test_parameters_of_a_resnet_20_by_hand():
 
 
 @pytest.mark.parametrize("name", CONVNETS)
-def test_a_net_gives_ten_finite_logits_an_image_and_is_a_function_of_its_seed(name):
+def test_a_net_has_its_known_size_finite_logits_and_is_a_function_of_its_seed(name):
+    nets = [build(name, seed) for seed in (0, 0, 1)]
+    size = cost.static(nets[0], SHAPE)
+    assert (size["parameters"], size["flops"] // 2) == SIZES[name]
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = [build(name, seed).eval()(images) for seed in (0, 0, 1)]
+        found = [net.eval()(images) for net in nets]
     assert found[0].shape == (2, 10) and bool(found[0].isfinite().all())
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
-
-
-def test_building_leaves_the_callers_random_state_alone():
-    before = torch.get_rng_state()
-    build("resnet8")
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_parameterless_shortcut_subsamples_and_fills_with_zeros():
@@ -104,13 +91,6 @@ def test_stored_weights_bring_back_the_very_net_buffers_included(name):
 
 
 @pytest.mark.parametrize(
-    "label", ["mlp-800-800", "plain_cnn-8-16-32", "resnet20", "airbench-16-64-64"]
-)
-def test_a_net_is_named_by_its_label(label):
-    assert ModelSpec.named(label).label == label
-
-
-@pytest.mark.parametrize(
     ("label", "names"),
     [
         ("resnet19", "resnet"),
@@ -121,13 +101,12 @@ def test_a_net_is_named_by_its_label(label):
         (20, "network"),
     ],
 )
-def test_an_unknown_net_is_refused_in_one_sentence(label, names):
+def test_a_net_is_named_by_its_label_and_an_unknown_one_refused_in_one_sentence(label, names):
+    for known in ("mlp-800-800", "plain_cnn-8-16-32", "resnet20", "airbench-16-64-64"):
+        assert ModelSpec.named(known).label == known
     with pytest.raises(SpecError, match=names):
         ModelSpec.named(label)
-
-
-def test_a_convolutional_net_refuses_images_of_another_size():
-    with pytest.raises(SpecError, match="32 by 32"):
+    with pytest.raises(SpecError, match="32 by 32"):  # of the images of a convolutional one
         models.build(ModelSpec("resnet8"), (1, 28, 28), 10, seed=0)
 
 
@@ -204,3 +183,34 @@ def test_int8_weights_are_whole_multiples_and_close(name):
         whole = after.flatten(1) / step
         torch.testing.assert_close(whole, whole.round(), rtol=0, atol=1e-3)
         assert ((after - weight).flatten(1).abs() <= step / 2 + 1e-7).all()
+
+
+# -- what they cost ---------------------------------------------------------------------------------
+
+
+def mlp(*hidden: int, dropout: float = 0.0) -> torch.nn.Module:
+    return models.build(ModelSpec("mlp", hidden, dropout, dropout), (1, 28, 28), 10, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("h", "parameters", "products"), [(1200, 2_395_210, 2_392_800), (800, 1_276_810, 1_275_200)]
+)
+def test_the_nets_of_hinton_et_al_have_the_cost_that_the_paper_implies(h, parameters, products):
+    """784·h + h·h + h·10 multiply-accumulates of two FLOPs each; each unit has a bias besides, and
+    the mean image is stored with the weights. Dropout costs nothing, frozen weights are not trained."""
+    assert (products, parameters) == (784 * h + h * h + h * 10, products + 2 * h + 10)
+    model = mlp(h, h, dropout=0.5)
+    stored = 4 * (parameters + 784)
+    cost_of = {"parameters": parameters, "flops": 2 * products, "bytes_fp32": stored}
+    for mode in (True, False):
+        assert cost.static(model.train(mode), (1, 28, 28)) == cost_of
+        assert model.training is mode
+    model.net.layers[2].requires_grad_(False)
+    assert cost.parameters(model) == parameters - 785 * h
+
+
+def test_latency_is_a_positive_time_and_leaves_the_threads_alone():
+    threads, began = torch.get_num_threads(), time.perf_counter()
+    found = cost.latency(mlp(8), torch.zeros(1, 1, 28, 28), threads=1, seconds=0.02)
+    assert 0 < found["median"] < time.perf_counter() - began
+    assert found["iqr"] >= 0 and found["repeats"] >= 1 and torch.get_num_threads() == threads

@@ -1,163 +1,242 @@
 """Parameters: what is refused before anything is trained, and what the shipped files keep."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import types
+from pathlib import Path
 
 import papermill
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from darkknowledge import notebooks, params
+import small_project
+from darkknowledge import checks, config, params
+from darkknowledge.paper import notebooks
+from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.spec import SpecError
 
 SHIPPED = [
     (path.parent.name, path.stem)
-    for path in sorted((params.project_root() / "params").glob("*/*.yaml"))
-    if path.stem != "plan"
+    for path in sorted((config.project_root() / "params").glob("*/*.yaml"))
 ]
-ONE_WORLD = {"worlds": ["quick-rgb"]}
+NAN, INFINITE, HUGE = float("nan"), float("inf"), 16**500
+#: Per kind of parameter: what it is given and becomes, and what is refused with which words.
+KINDS = {
+    "Name": ("my-own_1", "my-own_1", {"": "letters", "../x": "letters", 3: "text", "a b": "letters"}),
+    "Temperature": (4, 4.0, {0: "greater than 0", -1: "greater", NAN: "finite", INFINITE: "finite",
+                             "4": "number", True: "number", None: "number", 10**400: "finite"}),
+    "Weight": (1, 1.0, {1.5: "between 0 and 1", -0.1: "between", "1e-3": "in YAML write 1.0e-3"}),
+    "Count": (0, 0, {-1: "at least 0", 1.5: "whole", True: "whole", HUGE: "too many digits"}),
+    "Size": (1, 1, {0: "at least 1"}),
+    "Seconds": (0.5, 0.5, {0: "greater than 0", "soon": "number"}),
+    "Net": ("resnet20", "resnet20", {"resnet19": "Did you mean", "mlp-80x": "no network", 3: "text"}),
+    "Blocks": ([3, 1], (3, 1), {(): "empty", (1, 1): "twice", (1.5,): r"\[0\]", "[1, 2]": "-y",
+                                3: "list", (1, HUGE): "digits", (-1,): "at least 0"}),
+    "Classes": ((7,), (7,), {(): "empty", (3, 3): "twice", "3": "list"}),
+    "Temperatures": ([1, 4.0], (1.0, 4.0), {(4, 4.0): "twice", (1, 0): r"\[1\]", 4: "list"}),
+    "Weights": ((0, 1), (0.0, 1.0), {(2,): "between", (): "empty"}),
+    "Nets": (["mlp-8"], ("mlp-8",), {("mlp-0",): "hidden", ("mlp-8", "mlp-8"): "twice", "mlp-8": "list"}),
+    "ByShare": ({0.1: "a"}, {"0.1": "a"}, {(): "mapping", "x": "mapping"}),
+}  # fmt: skip
+REFUSED = [(kind, value, says) for kind, (*_, bad) in KINDS.items() for value, says in bad.items()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fitting_value_is_taken_as_its_kind(kind):
+    given, becomes, _ = KINDS[kind]
+    found = checks.checked("x", given, getattr(checks, kind))
+    assert found == becomes and repr(found) == repr(becomes)
+
+
+@pytest.mark.parametrize(("kind", "value", "says"), REFUSED)
+def test_a_value_of_another_kind_is_refused_in_one_sentence_that_names_it(kind, value, says):
+    with pytest.raises(SpecError, match=says) as error:
+        checks.checked("mine", value, getattr(checks, kind))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+    assert "mine" in str(error.value) or kind.startswith("Net")
+
+
+@pytest.mark.parametrize("share", ["x", "0", "1", "2", "nan"])
+def test_what_is_for_a_share_names_one(share):
+    with pytest.raises(SpecError, match="shares between 0 and 1"):
+        params.make("q7", {"few_recipes": {share: "quick-few"}})
 
 
 @pytest.mark.parametrize(
-    ("question", "values", "names"),
+    ("question", "values", "says"),
     [
-        ("q2", {"temprature": 4}, "temperature"),
-        ("q2", {"temperature": "4"}, "temperature"),
-        ("q2", {"temperature": 0}, "temperature"),
-        ("q2", {"temperature": -1}, "temperature"),
-        ("q2", {"temperature": float("nan")}, "temperature"),
-        ("q2", {"temperature": float("inf")}, "temperature"),
-        ("q2", {"temperature": [4]}, "temperature"),
-        ("q2", {"alpha": 1.5}, "alpha"),
-        ("q2", {"alpha": -0.1}, "alpha"),
-        ("q2", {"extra_alphas": 1.0}, "extra_alphas"),
-        ("q2", {"extra_alphas": [0.9]}, "extra_alphas"),  # the main arm's own
-        ("q2", {"controls": ["label_smothing"]}, "label_smoothing"),
-        ("q2", {"controls": ["kd"]}, "control"),
-        ("q2", {"controls": ["tfkd_reg", "tfkd_reg"]}, "controls"),
-        ("q2", {"control_seeds": [7]}, "control_seeds"),
-        ("q2", {"jitter_seeds": [9]}, "jitter_seeds"),
-        ("q1", {"dataset": "mnist5"}, "mnist5k"),
-        ("q1", {"seeds": "[1, 2]"}, "-y"),
-        ("q1", {"seeds": []}, "seeds"),
-        ("q1", {"seeds": [1, 1]}, "seeds"),
-        ("q1", {"seeds": [1.5]}, "seeds"),
-        ("q1", {"seeds": [100]}, "disjoint"),
-        ("q1", {"student_hidden": [0]}, "student_hidden"),
-        ("q1", {"validation": 0}, "validation"),
-        ("q1", {"validation": True}, "validation"),
-        ("q1", {"validation": 16**5000}, "validation is a number of too many digits"),
-        ("q1", {"validation": -(16**5000)}, "validation is a number of too many digits"),
-        ("q1", {"seeds": [1, 16**5000]}, "seeds"),
-        ("q1", {"precision": "bf17"}, "bf16"),
-        ("q1", {"device": "gpu"}, "device"),
-        ("q1", {"profile": "../elsewhere"}, "profile"),
-        ("q1", {"profile": ""}, "profile"),
-        ("q1", {"latency_seconds": 0}, "latency_seconds"),
         ("q9", {}, "question"),
-        ("q3", {"temperatures": []}, "temperatures is empty"),
-        ("q3", {"temperatures": [4, 4.0]}, "twice"),
-        ("q3", {"temperatures": [0]}, "greater than 0"),
-        ("q3", {"temperatures": 4}, "list"),
-        ("q3", {"narrow_temperatures": [-1]}, "narrow_temperatures"),
-        ("q3", {"widths": [0]}, "widths"),
-        ("q3", {"widths": []}, "widths"),
-        ("q3", {"widths": [30, 30]}, "twice"),
-        ("q3", {"more_seeds": [0]}, "more_seeds"),
-        ("q3", {"alpha": 2}, "alpha"),
-        ("q3", {"student_hidden": [800]}, "student_hidden"),
-        ("q4", {"omit_in_turn": [11]}, "class 11"),
-        ("q4", {"omit_in_turn": [3, 3]}, "twice"),
-        ("q4", {"omit_in_turn": "[3]"}, "-y"),
-        ("q4", {"omit_in_turn": [], "keep_only": []}, "both empty"),
+        ("q7", {"few_recipes": None}, "q7 does not say its few_recipes"),
+        ("q2", {"smothing": 0.1}, "did you mean 'smoothing'"),
+        ("q1", {"setup": "mnst"}, "Did you mean 'mnist'"),
+        ("q5", {"digits_setup": "quick"}, "setup is 'quick'"),
+        ("q5", {"setup": 3}, "setup is 3"),
+        ("q1", {"n_sizes": 6}, "n_sizes is 6, but there are only 5 blocks"),
+        ("q6", {"blocks": [0, 1]}, "n_digits is 5"),
+        ("q1", {"augmented_recipes": []}, "mapping"),
+        ("q1", {"augmented_recipes": {"mlp-30-30": 3}}, r"augmented_recipes\[mlp-30-30\] is 3"),
+        ("q1", {"augmented_recipes": {"mlp-30-30": "plain"}}, "'mlp-100-100'"),
+        ("q1", {"other_nets": ["mlp-50-50"]}, "a net with a recipe in the setup"),
+        ("q2", {"jitter_recipe": "quick-jiter"}, "Did you mean 'quick-jitter'"),
+        ("q2", {"n_budget": 1}, "budget_epochs"),
+        ("q4", {"omit_in_turn": [3, 11]}, "class 11"),
         ("q4", {"keep_only": list(range(10))}, "all classes"),
-        ("q4", {"keep_only": [7, 12]}, "class 12"),
-        ("q4", {"detail_temperatures": [4]}, "twice"),
-        ("q4", {"detail_alphas": [1.5]}, "detail_alphas"),
-        ("q4", {"temperature": 0}, "temperature"),
-        ("q5", {"pairs": ["resnet8"], **ONE_WORLD}, "weak>strong"),
-        ("q5", {"pairs": ["resnet8>resnet9"], **ONE_WORLD}, "resnet"),
-        ("q5", {"pairs": ["resnet8>resnet8"], **ONE_WORLD}, "Q6"),
-        ("q5", {"pairs": []}, "empty"),
-        ("q5", {"pairs": ["resnet8>resnet20"]}, "worlds"),
-        ("q5", {"worlds": ["quick-rgbb"]}, "quick-rgb"),
-        ("q5", {"temperatures": [0]}, "greater than 0"),
-        ("q5", {"temperatures": [4, 4]}, "twice"),
-        ("q5", {"seeds": [100]}, "disjoint"),
-        ("q5", {"element_mean_alphas": []}, "element_mean_alphas"),
-        ("q5", {"element_mean_alphas": [2]}, "element_mean_alphas"),
-        ("q6", {"nets": ["mlp-80x"], **ONE_WORLD}, "mlp-800-800"),
-        ("q6", {"nets": ["mlp-" + "9" * 5000], **ONE_WORLD}, "mlp-800-800"),
-        ("q6", {"nets": "plain_cnn"}, "list"),
-        ("q6", {"nets": []}, "empty"),
+        ("q5", {"digits_teacher": "resnet8"}, "a net with a recipe"),
     ],
-)
-def test_a_bad_value_is_refused_in_one_sentence_that_names_it(question, values, names):
-    with pytest.raises(SpecError, match=names) as error:
-        params.make(question, values)
+)  # fmt: skip
+def test_what_a_question_cannot_be_asked_with_is_refused_before_anything_is_trained(
+    question, values, says
+):
+    with pytest.raises(SpecError, match=says) as error:
+        found = params.read("quick", question).settings() | values
+        found = {name: value for name, value in found.items() if value is not None}
+        QUESTIONS[question].grid(params.make(question, found))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("profile", "question"), SHIPPED)
 def test_a_shipped_file_names_every_parameter_and_its_own_profile(profile, question):
-    path = params.project_root() / "params" / profile / f"{question}.yaml"
-    named = set(params.read_yaml(path))
-    places = {"data_root", "results_dir"}
-    assert named == {f.name for f in dataclasses.fields(params.QUESTIONS[question])} - places
+    path = config.project_root() / "params" / profile / f"{question}.yaml"
+    named = {f.name for f in dataclasses.fields(QUESTIONS[question].parameters)}
+    assert set(config.read_yaml(path)) == named - {"data_root", "results_dir"}
     assert params.read(profile, question).profile == profile
+    assert params.strays(profile, {question: params.read(profile, question)}) == []
 
 
-@pytest.mark.parametrize("question", notebooks.NAMES)
-def test_a_notebook_mirrors_the_parameters_their_defaults_and_explains_each(question):
-    path = notebooks.path_of(question)
-    found = papermill.inspect_notebook(str(path))
-    fields = {f.name: f.default for f in dataclasses.fields(params.QUESTIONS[question])}
-    assert list(found) == list(fields)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_notebook_mirrors_the_parameters_and_the_quick_profile_and_explains_each(question):
+    found = papermill.inspect_notebook(str(notebooks.path_of(question)))
+    assert list(found) == [f.name for f in dataclasses.fields(QUESTIONS[question].parameters)]
     assert all(entry["help"] for entry in found.values())
     defaults = {k: notebooks.eval_default(v["default"]) for k, v in found.items()}
-    assert params.make(question, defaults) == params.QUESTIONS[question]()
     assert params.make(question, defaults) == params.read("quick", question)
 
 
-@pytest.mark.parametrize("question", notebooks.NAMES)
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_a_notebook_is_thin_and_stored_without_outputs(question):
     cells = json.loads(notebooks.path_of(question).read_text())["cells"]
     assert len(cells) <= 8
-    assert not any(cell.get("outputs") for cell in cells)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
 
 
 def test_what_papermill_injects_beside_the_parameters_is_refused():
-    known = {"temperature": 4.0, "types": types, "_private": 1, "In": []}
-    assert params.from_notebook("q2", known).temperature == 4
-    with pytest.raises(SpecError, match="did you mean 'temperature'"):
-        params.from_notebook("q2", {**known, "temprature": 4})
+    known = {"smoothing": 0.2, "types": types, "_private": 1, "In": []}
+    assert params.from_notebook("q2", known).smoothing == 0.2
+    for name, says in (("smothing", "did you mean 'smoothing'"), ("x", "no parameter 'x'")):
+        with pytest.raises(SpecError, match=says):
+            params.from_notebook("q2", {**known, name: 0.1})
+
+
+def test_a_variable_of_ones_own_does_no_harm_when_the_cells_run_again():
+    """Unless it looks like a parameter that was misspelt."""
+    found = params.from_notebook("q3", {"n_temperatures": 1})
+    again = {"n_temperatures": 2, "question": found, "x": 3, "mine": [1, 2]}
+    assert params.from_notebook("q3", again).n_temperatures == 2
+    with pytest.raises(SpecError, match="did you mean 'temperatures'"):
+        params.from_notebook("q3", {**again, "temprature": [3.0]})
 
 
 def test_changed_parameters_of_a_shipped_profile_go_to_custom_and_own_profiles_to_their_own():
     shipped = params.read("quick", "q2")
-    assert params.destination("q2", shipped) == "quick"
-    elsewhere = dataclasses.replace(shipped, results_dir="x", data_root="y")
-    assert params.destination("q2", elsewhere) == "quick"
-    changed = dataclasses.replace(shipped, temperature=5)
-    assert params.destination("q2", changed) == "custom"
-    assert params.destination("q2", dataclasses.replace(changed, profile="my-temp")) == "my-temp"
+    changed = dataclasses.replace(shipped, smoothing=0.3)
+    for found, where in (
+        (shipped, "quick"),
+        (dataclasses.replace(shipped, results_dir="x", data_root="y"), "quick"),
+        (changed, "custom"),
+        (dataclasses.replace(changed, profile="mine"), "mine"),
+    ):
+        assert params.destination("q2", found) == where
+    said = params.strays("mine", {"q2": shipped})
+    assert len(said) == 1 and "results/quick/: write profile: mine there" in said[0]
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "- a\n- b\n", "1: 2\n", "", "!!python/object:os.x {}\n"])
-def test_a_params_file_that_is_no_mapping_is_refused(tmp_path, text):
+@pytest.mark.parametrize("text", ["[1, 2", "- a\n- b\n", "1: 2\n", "", "a: !!int x", "a: *b"])
+def test_a_params_file_that_is_no_mapping_is_refused_by_its_name(tmp_path, text):
     path = tmp_path / "q1.yaml"
     path.write_text(text)
-    with pytest.raises(SpecError, match="q1"):
-        params.read_yaml(path)
+    with pytest.raises(SpecError, match=r"q1\.yaml") as error:
+        config.read_yaml(path)
+    assert "\n" not in str(error.value)
 
 
-def test_a_recipe_with_a_misspelt_setting_is_refused(tmp_path, monkeypatch):
+@pytest.fixture
+def books(tmp_path, monkeypatch) -> Path:
+    """The folder of a project whose shared files are to be written."""
     (tmp_path / "params").mkdir()
-    book = tmp_path / "params" / "recipes.yaml"
-    book.write_text("fast: {optimiser: sgd, lr: 0.1, epochs: 1, batch_size: 10, momentm: 0.9}\n")
+    (tmp_path / "params" / "recipes.yaml").write_text(
+        "fast: {optimiser: sgd, lr: 0.1, epochs: 1}\n"
+    )
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SpecError, match="momentum"):
-        params.split_recipe("fast", "mlp-8")
-    with pytest.raises(SpecError, match="fast"):
-        params.split_recipe("fats", "mlp-8")
+    small_project.forget()
+    yield tmp_path / "params"
+    small_project.forget()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("fast: {optimiser: sgd, lr: 0.1, epochs: 1, batch_size: 10, momentm: 0.9}", "momentum"),
+        ("fast: {optimiser: sgd, lr: 0.1, epochs: 1}", "does not say its batch_size"),
+        ("fast: sgd", "must be a mapping"),
+        ("slow: {}", "must be one of slow"),
+    ],
+)
+def test_a_recipe_with_a_misspelt_or_missing_setting_is_refused(books, text, says):
+    (books / "recipes.yaml").write_text(text)
+    with pytest.raises(SpecError, match=says):
+        config.split_recipe("fast", "mlp-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"dataset": "mnist5"}, "Did you mean 'mnist5k'"),
+        ({"precision": "bf17"}, "Did you mean 'bf16'"),
+        ({"device": "gpu"}, "device is 'gpu'"),
+        ({"student": "mlp-8x"}, "The setup 'mine'.*no network"),
+        ({"alpha": 2}, "The setup 'mine': alpha is"),
+        ({"alhpa": 0.5}, "Did you mean 'alpha'"),
+        ({"temperature": None}, "does not say its temperature"),
+    ],
+)
+def test_a_setup_with_a_wrong_or_missing_setting_is_refused_by_its_name(books, changes, says):
+    shipped = config.read_yaml(small_project.REPOSITORY / "params" / "setups.yaml")["mnist"]
+    entry = {name: value for name, value in (shipped | changes).items() if value is not None}
+    (books / "setups.yaml").write_text(json.dumps({"mine": entry}))
+    with pytest.raises(SpecError, match=says) as error:
+        params.make("q2", {"setup": "mine"})
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory) -> Path:
+    return small_project.make(tmp_path_factory.mktemp("typed") / "project")
+
+
+#: What a slip of the hand, or another editor, puts into a file of parameters.
+SLIPS = [*"\t:-[]\"'#,\né\ufeff", "", "  ", "1e-3", "yes", "null", "-1"]
+
+
+@pytest.mark.slow
+@settings(max_examples=150)
+@given(st.data())
+def test_a_file_with_a_slip_is_understood_or_refused_in_one_short_sentence(typed, data):
+    """A question's file, the recipes or the setups: read, checked, made into a grid."""
+    name = data.draw(st.sampled_from([*QUESTIONS, "recipes", "setups"]))
+    path = typed / "params" / ("quick" if name in QUESTIONS else "") / f"{name}.yaml"
+    whole = path.read_text(encoding="utf-8")
+    start, cut = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, 9))
+    slip = data.draw(st.sampled_from(SLIPS))
+    path.write_text(whole[:start] + slip + whole[start + cut :], encoding="utf-8")
+    question = {"recipes": "q2", "setups": "q5"}.get(name, name)
+    try:
+        with small_project.inside(typed):
+            assert QUESTIONS[question].grid(params.read("quick", question))
+    except SpecError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1000
+    finally:
+        path.write_text(whole, encoding="utf-8")

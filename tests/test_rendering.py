@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 import small_project
-from darkknowledge import execution, quarto_cli, rendering
-from darkknowledge.pandoc import Pandoc
+from darkknowledge import params, study
+from darkknowledge.paper import execution, quarto_cli, rendering
+from darkknowledge.paper.pandoc import Pandoc
+from darkknowledge.records import Store
 from page import Page
 from small_project import REPOSITORY, call
 
@@ -181,14 +183,14 @@ def test_nothing_is_installed_without_being_asked_or_outside_an_environment(mach
 def small(tmp_path) -> Path:
     """A project whose document is a line long."""
     root = small_project.make(tmp_path / "project")
-    (root / execution.DOCUMENT).write_text('---\ntitle: "A"\nauthor: "B"\n---\n\nWords.\n')
+    for document in execution.DOCUMENTS:
+        (root / document).write_text('---\ntitle: "A"\nauthor: "B"\n---\n\nWords.\n')
+    study.write_table("q2", params.read("quick", "q2"), Store(root / "tables"))
     return root
 
 
 def render(root: Path, *words: str, **environment: str):
-    return call(
-        root, "render", "pilot", "--results", str(REPOSITORY / "results"), *words, **environment
-    )
+    return call(root, "render", "quick", "--results", str(root / "tables"), *words, **environment)
 
 
 @pytest.mark.slow
@@ -210,12 +212,12 @@ def test_an_unknown_format_is_refused(small):
 @pytest.mark.slow
 def test_a_format_that_fails_leaves_the_others_and_no_stale_file(small):
     assert render(small).returncode == 0
-    document = small / execution.DOCUMENT
+    document = small / execution.DOCUMENTS[0]
     document.write_text(document.read_text() + "\n```{=typst}\n#nonsense()\n```\n")
     done = render(small)
     assert done.returncode == 1
     assert "Typst could not make the PDF: unknown variable: nonsense." in done.stderr
-    made = small / "_output" / "pilot" / "report"
+    made = small / "_output" / "quick" / "report"
     assert (made / "index.html").exists() and not (made / "index.pdf").exists()
     assert "Traceback" not in done.stderr
 
@@ -223,7 +225,7 @@ def test_a_format_that_fails_leaves_the_others_and_no_stale_file(small):
 @pytest.mark.slow
 def test_quarto_gets_the_executed_document_once_for_all_formats(small):
     """A stand-in for Quarto that shows what it was given."""
-    document = small / execution.DOCUMENT
+    document = small / execution.DOCUMENTS[0]
     document.write_text(
         '---\ntitle: "A"\njupyter: python3\n---\n\n'
         "`{python} open('count', 'a').write('x')`\n\n@sec-a\n"
@@ -232,7 +234,7 @@ def test_quarto_gets_the_executed_document_once_for_all_formats(small):
         small / "bin" / "quarto",
         '[ "$1" = render ] || { echo 1.9; exit; }\n'
         'case "$4" in html) e=html;; typst) e=pdf;; gfm) echo "no gfm" >&2; exit 3;; esac\n'
-        'mkdir -p "$6/report" && cat "$2" _quarto.yml > "$6/report/index.$e"',
+        'mkdir -p "$6/report" && cat "$2" _quarto.yml > "$6/report/$(basename "$2" .qmd).$e"',
     )
     words = ["--to", "html", "gfm", "typst"]
     done = render(small, *words, **{quarto_cli.OFF: "", "QUARTO_PATH": str(quarto)})
@@ -240,7 +242,8 @@ def test_quarto_gets_the_executed_document_once_for_all_formats(small):
     assert f"Rendered by Quarto 1.9 ({quarto})." in done.stderr
     assert re.search(r"could not render gfm: no gfm \(see .*quarto-gfm\.log\)", done.stderr)
     made = [Path(line) for line in done.stdout.splitlines()]
-    assert [path.name for path in made] == ["index.html", "index.pdf"]
+    names = ["index.html", "index.pdf", "supplement.html", "supplement.pdf"]
+    assert [path.name for path in made] == names
     text = made[0].read_text()
     assert "{python}" not in text and "jupyter" not in text and "engine: markdown" in text
     assert "@sec-a" in text and "bibliography:" in text

@@ -9,12 +9,15 @@ import re
 import pytest
 
 from conftest import small_run, whole_record
-from darkknowledge import grids, params, study, survey
-from darkknowledge.paper import Paper
+from darkknowledge import devices, params, study, survey
+from darkknowledge.paper.paper import Paper
+from darkknowledge.questions import registry
+from darkknowledge.questions.base import Planned, ordered
 from darkknowledge.records import Run, Store, named_in
 from darkknowledge.spec import LossSpec, RunSpec
 
-PROFILES = ("quick", "pilot")
+CHOSEN = {q: params.read("quick", q) for q in params.questions_of("quick")}
+PLANS = registry.grids(CHOSEN)
 
 
 def keep(store: Store, spec: RunSpec, **provenance) -> None:
@@ -33,50 +36,43 @@ def student(seed: int, teacher: RunSpec) -> RunSpec:
     return small_run(seed=seed, loss=LossSpec.mix("kd", 4, 0.9), teacher=teacher)
 
 
+def plan(spec: RunSpec, question: str = "q5", block: int = 0) -> Planned:
+    return Planned(question, "family", "kd", block, spec)
+
+
 @pytest.fixture
 def no_gpu(monkeypatch) -> None:
     monkeypatch.setattr(survey, "trainable", lambda device, precision: device == "cpu")
 
 
-def planned(profile: str) -> dict[str, list[grids.Planned]]:
-    return {q: grids.grid(q, params.read(profile, q)) for q in params.questions_of(profile)}
-
-
 # -- one count --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_tables_and_plans_name_the_same_runs(profile, store):
+def test_tables_and_plans_name_the_same_runs(store):
     """The report counts by the tables, ``status`` and ``train`` by the plans."""
-    for question, plans in planned(profile).items():
-        frame = study.publish(question, params.read(profile, question), store)
+    for question, planned in PLANS.items():
+        frame = study.write_table(question, CHOSEN[question], store)
         of_table = {run.run_id for run in named_in(frame)}
-        assert of_table == {spec.run_id for spec in grids.ordered(plans)}
+        assert of_table == {spec.run_id for spec in survey.specs(planned)}
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_status_train_and_the_report_count_alike(profile, store, no_gpu):
-    plans = planned(profile)
-    specs = grids.ordered(plan for of in plans.values() for plan in of)
+def test_status_train_and_the_report_count_alike(store, no_gpu):
+    planned = ordered(PLANS.values())
+    specs = survey.specs(planned)
     for spec in specs[::3]:
         keep(store, spec)
-    alone = next(spec for spec in specs[1:] if spec.teacher and spec not in specs[::3])
-    lose(store, alone)
-    for question in plans:
-        study.publish(question, params.read(profile, question), store)
+    lose(store, next(spec for spec in specs[1:] if spec.teacher and spec not in specs[::3]))
+    for question in PLANS:
+        study.write_table(question, CHOSEN[question], store)
     outcome, missing = survey.survey(specs, store)
-    lines = survey.counts(profile, plans, outcome)
-    paper = Paper.load(profile, store.root)
-    assert lines[0].startswith(f"{profile}: {paper.progress()} runs stored, 1 diverged")
-    # Every run is counted in one place only, and none is left out.
-    counted = [
-        int(n) for line in lines for n in re.findall(r"(\d+) (?:diverged|missing|wait)", line)
-    ]
-    stored = [int(n) for line in lines for n in re.findall(r"(\d+) of \d+ runs", line)]
-    totals = [int(n) for line in lines for n in re.findall(r"of (\d+) runs", line)]
-    assert sum(stored) == len(outcome.stored) == len(specs[::3])
-    assert sum(stored) + sum(counted) == sum(totals) == len(specs)
-    assert (len(lines) == 2) == (params.SEARCH in plans)
+    line = survey.counts("quick", planned, outcome)
+    assert line.startswith(
+        f"quick: {Paper.load('quick', store.root).progress()} runs stored, 1 dive"
+    )
+    stored, every = map(int, re.search(r"(\d+) of (\d+) runs", line).groups())
+    others = [int(n) for n in re.findall(r"(\d+) (?:diverged|missing|wait)", line)]
+    assert stored == len(outcome.stored) == len(specs[::3])
+    assert stored + sum(others) == every == len(specs)  # each is counted in one place only
 
 
 def test_a_run_is_stored_diverged_or_missing_and_never_two_of_them(store):
@@ -92,8 +88,7 @@ def test_a_run_is_stored_diverged_or_missing_and_never_two_of_them(store):
     found = store.progress([*survey.named(specs), *survey.named(specs)])
     assert found.stored == [s.run_id for s in (teacher, kept, heir)]
     assert found.diverged == [s.run_id for s in (lost, orphan, second)]
-    assert found.missing == [due.run_id]
-    assert str(found) == "3 of 7"
+    assert found.missing == [due.run_id] and str(found) == "3 of 7"
     outcome, missing = survey.survey(specs, store)
     assert set(outcome.diverged) == set(found.diverged)
     assert outcome.diverged[lost.run_id] == "It is not finite."
@@ -119,22 +114,16 @@ def far(seed: int, **changes) -> RunSpec:
     return dataclasses.replace(small_run(seed=seed, **changes), device="cuda")
 
 
-def plan(spec: RunSpec, pair: str = "", question: str = "q5") -> grids.Planned:
-    return grids.Planned(question, "student", "kd", "cifar", spec, pair)
-
-
-def test_what_waits_for_a_device_is_one_line_per_pair_with_its_cost(store, no_gpu):
-    plans = [plan(far(s, epochs=6), f"a>{'bc'[s % 2]}") for s in range(40)]
-    plans += [plan(far(s, epochs=4), question="q1") for s in range(3)]
-    plans += [plan(small_run(seed=7))]
-    specs = grids.ordered(plans)
-    outcome, missing = survey.survey(specs, store)
+def test_what_waits_for_a_device_is_one_line_per_net_of_a_question_with_its_cost(store, no_gpu):
+    wide = dataclasses.replace(far(0).model, hidden=(20,))
+    plans = [plan(far(s, epochs=6, **({"model": wide} if s % 2 else {}))) for s in range(40)]
+    plans += [plan(far(s, epochs=4), "q1") for s in range(3)] + [plan(small_run(seed=7))]
+    outcome, missing = survey.survey(survey.specs(plans), store)
     assert missing == [plans[-1].spec] and len(outcome.no_device) == 43
     throughput = survey.Throughput(store, [])
-    lines = survey.waiting(plans, outcome, throughput)
-    assert lines == [
-        "q5 a>b: 20 wait for a GPU (cost not measured)",
-        "q5 a>c: 20 wait for a GPU (cost not measured)",
+    assert survey.waiting(plans, outcome, throughput) == [
+        "q5 mlp-16: 20 wait for a GPU (cost not measured)",
+        "q5 mlp-20: 20 wait for a GPU (cost not measured)",
         "q1 mlp-16: 3 wait for a GPU (cost not measured)",
     ]
     # Six side by side: 20 runs of 6 epochs of 3950 images each, at 100 images a second.
@@ -145,10 +134,9 @@ def test_what_waits_for_a_device_is_one_line_per_pair_with_its_cost(store, no_gp
 def test_an_untrained_teacher_waits_in_the_line_of_its_students(store, no_gpu):
     teacher = far(100, epochs=0)
     taught = dataclasses.replace(student(0, small_run(seed=100)), teacher=teacher, device="cuda")
-    plans = [plan(taught, "a>b")]
-    outcome, _ = survey.survey(grids.ordered(plans), store)
-    found = survey.waiting(plans, outcome, survey.Throughput(store, []))
-    assert found == ["q5 a>b: 2 wait for a GPU (cost not measured)"]
+    outcome, _ = survey.survey([teacher, taught], store)
+    found = survey.waiting([plan(taught)], outcome, survey.Throughput(store, []))
+    assert found == ["q5 mlp-16: 2 wait for a GPU (cost not measured)"]
     alone = survey.waiting(
         [plan(teacher)], survey.Outcome(no_device=[teacher]), survey.Throughput(store, [])
     )
@@ -160,39 +148,55 @@ def test_where_an_engine_may_send_runs_elsewhere_none_waits(store, no_gpu):
     assert (outcome.no_device, missing) == ([], [far(0)])
 
 
-def test_torch_is_not_asked_for_a_gpu_where_there_is_no_driver(monkeypatch):
-    from darkknowledge import run
-
-    for driver, torch_says, here in (
-        (False, True, False),
-        (True, True, True),
-        (True, False, False),
-    ):
-        monkeypatch.setattr(survey, "_has_driver", lambda driver=driver: driver)
-        monkeypatch.setattr(run, "available", lambda device, says=torch_says: says)
-        assert survey.available("cuda") is here
-        assert survey.available("cpu")
+@pytest.mark.parametrize("driver, torch_says", [(False, True), (True, True), (True, False)])
+def test_torch_is_not_asked_for_a_gpu_where_there_is_no_driver(monkeypatch, driver, torch_says):
+    monkeypatch.setattr(devices, "_has_driver", lambda: driver)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: torch_says)
+    assert devices.available("cuda") is (driver and torch_says)
+    assert devices.available("cpu")
 
 
 @pytest.mark.parametrize("multiplies", [True, False])
 def test_bf16_waits_for_a_processor_that_multiplies_it(store, monkeypatch, multiplies):
-    monkeypatch.setattr(survey, "_multiplies_bf16", lambda: multiplies)
-    plans = [
-        plan(small_run(seed=0)),
-        plan(dataclasses.replace(small_run(seed=1), precision="bf16")),
-    ]
-    outcome, missing = survey.survey(grids.ordered(plans), store)
+    monkeypatch.setattr(devices, "multiplies_bf16", lambda: multiplies)
+    specs = [small_run(seed=0), dataclasses.replace(small_run(seed=1), precision="bf16")]
+    plans = list(map(plan, specs))
+    outcome, missing = survey.survey(specs, store)
     assert [spec.seed for spec in missing] == [0, 1][: 1 + multiplies]
-    lines = survey.waiting(plans, outcome, survey.Throughput(store, []))
     waits = "q5 mlp-16: 1 waits for a CPU that multiplies bf16 (cost not measured)"
-    assert lines == [waits][multiplies:]
+    assert survey.waiting(plans, outcome, survey.Throughput(store, [])) == [waits][multiplies:]
 
 
-def test_whether_this_processor_multiplies_bf16_is_known_without_torch():
-    from darkknowledge import cost
+def test_the_processor_has_a_name_and_a_type():
+    found = devices.processor()
+    assert devices.device_name("cpu").strip() and found["vendor"]
+    assert found["bf16"] is devices.multiplies_bf16()
+    assert survey.processor_words(found).startswith(f"{found['vendor']} {found['capability']} with")
 
-    survey._multiplies_bf16.cache_clear()
-    assert survey._multiplies_bf16() is cost.multiplies_bf16()
+
+# -- processors -------------------------------------------------------------------------------------
+
+HERE = {"vendor": "Mine", "capability": "AVX512", "bf16": True}
+OTHER = {"vendor": "Other", "capability": "AVX2", "bf16": False}
+
+
+def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(store, monkeypatch):
+    monkeypatch.setattr(devices, "processor", lambda: HERE)
+    begun = {0: [OTHER], 1: [HERE], 2: [HERE, OTHER], 3: []}
+    planned = [plan(small_run(seed=10 * b + i), block=b) for b in begun for i in range(3)]
+    elsewhere = dataclasses.replace(planned[0].spec.data, name="mnist")
+    planned.append(plan(small_run(seed=0, data=elsewhere)))  # the same block on other data
+    for block, processors in begun.items():
+        of = [one.spec for one in planned if one.block == block]
+        for spec, processor in zip(of, processors, strict=False):
+            keep(store, spec, processor=processor)
+    found = survey.begun_elsewhere(planned, store)
+    words = {0: "Other AVX2 without bf16", 2: "Mine AVX512 with bf16, Other AVX2 without bf16"}
+    assert found == {
+        one.spec.run_id: words[one.block]
+        for one in planned[:-1]
+        if one.block in words and not store.read("mnist5k", one.spec.run_id)
+    }
 
 
 # -- time -------------------------------------------------------------------------------------------
@@ -203,7 +207,7 @@ def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_dev
     keep(store, known, images_per_second=1000.0)
     keep(store, slow, images_per_second=10.0)
     throughput = survey.Throughput(store, [known, slow, new])
-    images = survey._images(new)
+    images = 2 * (4000 - 50)
     assert throughput.seconds(dataclasses.replace(known, seed=9)) == images / 1000
     assert throughput.seconds(new) == images / 10
     assert throughput.seconds(small_run(epochs=0)) == 1
@@ -211,7 +215,7 @@ def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_dev
 
 
 def test_the_time_left_is_told_per_device(store, monkeypatch):
-    monkeypatch.setattr(survey, "cores", lambda: 4)
+    monkeypatch.setattr(survey, "side_by_side", {"cpu": 4, "cuda": 6}.get)
     throughput = survey.Throughput(store, [])
     throughput.note(small_run(), {"provenance": {"images_per_second": 1.0}})
     left = survey.time_left([small_run(), small_run(seed=1), far(0)], throughput)

@@ -7,44 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from darkknowledge import run, workers
+from darkknowledge import devices
+from darkknowledge.experiment import run, workers
 from darkknowledge.records import RecordError, Store
 from darkknowledge.spec import LossSpec, ModelSpec, Recipe, RunSpec, data_spec
-from small_project import here, make, record_times
+from small_project import here, make, profile, record_times
 
 pytestmark = pytest.mark.slow
 
+RECIPE = Recipe("sgd", 0.05, epochs=2, batch_size=100)
+QUIET = {"progress": False, "jobs": 1}
+
 
 def spec(seed: int, **changes) -> RunSpec:
-    values = dict(
-        data=data_spec("mnist5k", 500),
-        model=ModelSpec("mlp", (16,)),
-        recipe=Recipe("sgd", 0.05, epochs=2, batch_size=100),
-        seed=seed,
-        precision="fp32",
-    )
-    return RunSpec(**values | changes)
+    values = dict(data=data_spec("mnist5k", 500), model=ModelSpec("mlp", (16,)), recipe=RECIPE)
+    return RunSpec(**values | dict(seed=seed, precision="fp32") | changes)
 
 
 def student(seed: int, teacher: RunSpec) -> RunSpec:
     return spec(seed, loss=LossSpec.mix("kd", 4, 0.9), teacher=teacher)
-
-
-@pytest.fixture
-def quiet():
-    return {"progress": False, "jobs": 1}
-
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory) -> Path:
-    """A project with a misspelt parameter in one profile, and MNIST's own digits in another."""
-    folder = make(tmp_path_factory.mktemp("bad") / "project")
-    (folder / "params" / "broken").mkdir()
-    (folder / "params" / "broken" / "q1.yaml").write_text("latency_secnds: 3\n", encoding="utf-8")
-    (folder / "params" / "digits").mkdir()
-    settings = "profile: digits\ndataset: mnist\nvalidation: 5000\n"
-    (folder / "params" / "digits" / "q1.yaml").write_text(settings, encoding="utf-8")
-    return folder
 
 
 def test_side_by_side_gives_the_same_records_as_one_after_the_other(tmp_path):
@@ -62,49 +43,61 @@ def test_side_by_side_gives_the_same_records_as_one_after_the_other(tmp_path):
         assert first["history"]["loss_soft"] == second["history"]["loss_soft"]
 
 
-def test_a_diverging_run_costs_only_itself_and_its_students_and_is_not_tried_again(tmp_path, quiet):
-    wild = dataclasses.replace(spec(0).recipe, lr=1e30)
-    teacher, store = spec(100, recipe=wild), Store(tmp_path)
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"recipe": dataclasses.replace(RECIPE, lr=1e30)}, "not finite in epoch 1"),
+        ({"data": data_spec("mnist", 500)}, "MNIST cannot be had"),  # not in that folder
+    ],
+)
+def test_a_run_that_diverges_or_fails_costs_only_itself_and_its_students(tmp_path, changes, says):
+    """One that diverged is not tried again; one that failed is."""
+    teacher, store = spec(100, **changes), Store(tmp_path)
     grid = [teacher, student(0, teacher), spec(1)]
     for trained in ([1], []):
-        outcome = workers.complete(grid, store, **quiet)
+        outcome = workers.complete(grid, store, tmp_path, **QUIET)
         assert [s.seed for s in outcome.trained] == trained
-        assert set(outcome.diverged) == {teacher.run_id, student(0, teacher).run_id}
-        assert "not finite in epoch 1" in outcome.diverged[teacher.run_id]
-        assert outcome.complete and not outcome.failed
-        assert store.state("mnist5k", teacher.run_id) == "diverged"
+        diverges = "finite" in says
+        lost, none = outcome.diverged, outcome.failed
+        lost, none = (lost, none) if diverges else (none, lost)
+        assert set(lost) == {teacher.run_id, student(0, teacher).run_id} and not none
+        assert says in lost[teacher.run_id] and outcome.complete is diverges
+        state = store.state(teacher.data.name, teacher.run_id)
+        assert state == ("diverged" if diverges else "missing")
 
 
-def test_a_failing_run_costs_only_itself_and_its_students(tmp_path, quiet):
-    teacher = spec(100, data=data_spec("mnist", 500))  # not in that folder
-    grid = [teacher, student(0, teacher), spec(1)]
-    outcome = workers.complete(grid, Store(tmp_path), tmp_path, **quiet)
-    assert [s.seed for s in outcome.trained] == [1]
-    assert set(outcome.failed) == {teacher.run_id, student(0, teacher).run_id}
-    assert not outcome.complete
-
-
-def test_no_run_starts_that_would_outlast_the_given_minutes(tmp_path, quiet):
+def test_no_run_starts_that_would_outlast_the_given_minutes(tmp_path):
     store = Store(tmp_path)
     workers.alone([spec(0)], store, progress=False)
-    long = spec(1, recipe=dataclasses.replace(spec(0).recipe, epochs=10**9))
-    outcome = workers.complete([spec(0), long, spec(2)], store, minutes=60, **quiet)
-    assert [s.seed for s in outcome.no_time] == [1]
-    assert [s.seed for s in outcome.trained] == [2]
+    long = spec(1, recipe=dataclasses.replace(RECIPE, epochs=10**9))
+    outcome = workers.complete([spec(0), long, spec(2)], store, minutes=60, **QUIET)
+    assert [s.seed for s in outcome.no_time] == [1] and [s.seed for s in outcome.trained] == [2]
     assert not outcome.complete
 
 
-def test_a_run_whose_device_is_not_here_is_listed_and_not_started(tmp_path, quiet, monkeypatch):
-    monkeypatch.setattr(run, "available", lambda device: device == "cpu")
+def test_a_run_whose_device_is_not_here_is_listed_and_not_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "available", lambda device: device == "cpu")
     elsewhere = spec(0, device="cuda")
-    outcome = workers.complete([elsewhere], Store(tmp_path), **quiet)
-    assert outcome.no_device == [elsewhere]
+    for outcome in (
+        workers.complete([elsewhere], Store(tmp_path), **QUIET),
+        workers.alone([elsewhere], Store(tmp_path), progress=False),
+    ):
+        assert outcome.no_device == [elsewhere] and not outcome.complete
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_any_training(tmp_path, quiet):
+def test_a_folder_that_cannot_be_written_is_refused_before_any_training(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match="cannot be written"):
-        workers.complete([spec(0)], Store(tmp_path / "file"), **quiet)
+        workers.complete([spec(0)], Store(tmp_path / "file"), **QUIET)
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory) -> Path:
+    """A project with a misspelt parameter in one profile, and MNIST's own digits in another."""
+    folder = make(tmp_path_factory.mktemp("bad") / "project")
+    profile(folder, "broken", "q1", latency_secnds=3)
+    profile(folder, "digits", "q2", setup="mnist", blocks=[0], n_rivals=0, n_jittered=0)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -117,19 +110,37 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_training(tmp_path
         (("render", "nowhere"), "must be one of"),
         (("train", "broken", "q1"), "latency_secnds"),
         (("train", "quick", "q1", "--results", "params/recipes.yaml"), "cannot be written"),
+        *((("train", "quick", *wrong), says) for wrong, says in {
+            ("--engine", "snakemake", "--jobs", "2"): "after --",
+            ("--", "--cores", "2"): "add --engine snakemake",
+            ("--only", "0123456789abcdef"): "No run of quick has the id '0123456789abcdef'",
+        }.items()),
+        *(((command, "params/quick/"), "letters, digits")
+          for command in ("train", "run", "render", "status", "claims", "weights")),
     ],
-)
+)  # fmt: skip
 def test_bad_input_ends_in_one_sentence_and_exit_code_2(bad, arguments, says):
     done = here(bad, *arguments)
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert not record_times(bad)
 
 
 def test_missing_data_end_in_one_sentence(bad, tmp_path):
-    words = ("train", "digits", "q1", "--jobs", "1")
+    words = ("train", "digits", "--jobs", "1")
     done = here(bad, *words, DARKKNOWLEDGE_DATA=str(tmp_path))
     assert done.returncode == 1
     assert "MNIST cannot be had" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it_until_nothing_else_is_left(tmp_path):
+    """As where two machines work on one folder."""
+    store, grid = Store(tmp_path), [spec(seed) for seed in range(3)]
+    with store.lock(grid[0].run_id):
+        found = [workers._next(grid[i:], [], store) for i in (0, 1)]
+        assert found == [grid[1], grid[1]]
+        assert workers._next(grid[:1], [grid[1]], store) is None
+        assert workers._next(grid[:1], [], store) is grid[0]
+    assert workers._next(grid, [], store) is grid[0]

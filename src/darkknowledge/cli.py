@@ -1,4 +1,4 @@
-"""The command line: train, run, render, publish, status, claims, bench, doctor, weights,
+"""The command line: train, run, render, publish, status, claims, doctor, weights,
 evaluate, predict.
 
 ``train`` hands its runs to an engine if asked to: ``train PROFILE --engine snakemake -- ARGUMENTS``.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import codecs
 import io
-import itertools
 import logging
 import math
 import os
@@ -24,13 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Whatever takes long to load is loaded by the commands that need it.
-from darkknowledge import __version__
+from darkknowledge import __version__, config
 from darkknowledge import params as p
 from darkknowledge.records import RecordError, Store
-from darkknowledge.spec import DEVICES, SpecError, choose, plain
+from darkknowledge.spec import SpecError, choose, plain
 
 if TYPE_CHECKING:
-    from darkknowledge.grids import Planned
+    from darkknowledge.questions.base import Parameters, Planned
     from darkknowledge.spec import RunSpec
     from darkknowledge.survey import Outcome
 
@@ -139,11 +138,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     claims = command("claims", _claims, "List every claim of the report with its evidence.")
     claims.add_argument("--json", action="store_true", help="for machines, with every run")
-    bench = commands.add_parser("bench", help="Measure training speed against the usual way.")
-    bench.set_defaults(action=_bench)
-    bench.add_argument("--device", choices=DEVICES, default="cpu")
-    bench.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
-    bench.add_argument("--results", type=Path, help="results folder (default: results/)")
     command(
         "weights",
         _weights,
@@ -167,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chosen(arguments: argparse.Namespace) -> dict[str, p.Anything]:
+def _chosen(arguments: argparse.Namespace) -> dict[str, Parameters]:
     """The parameters of the questions asked for. Raises SpecError before anything is trained."""
     questions = arguments.questions or p.questions_of(arguments.profile)
     chosen = {q: p.read(arguments.profile, q) for q in questions}
@@ -177,84 +171,44 @@ def _chosen(arguments: argparse.Namespace) -> dict[str, p.Anything]:
 
 
 def _store(arguments: argparse.Namespace) -> Store:
-    return Store(arguments.results or p.project_root() / "results")
+    return Store(arguments.results or config.project_root() / "results")
 
 
 def _train(arguments: argparse.Namespace) -> int:
     _check_train(arguments)
     store = _store(arguments)
-    plans, data_root = _plans(arguments)
-    from darkknowledge import grids, survey
+    chosen = _chosen(arguments)
+    from darkknowledge import survey
+    from darkknowledge.questions import registry
+    from darkknowledge.questions.base import ordered
 
-    specs = grids.ordered(plan for planned in plans.values() for plan in planned)
+    plans = registry.grids(chosen)
+    planned = ordered(plans.values())
+    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
+    specs = survey.specs(planned)
     named = _named(arguments, specs)
     store.prepare()
     if named:
-        from darkknowledge import workers
+        from darkknowledge.experiment import workers
 
         teachers, progress = survey.teachers(specs), not arguments.quiet
         outcome = workers.alone(named, store, data_root, teachers=teachers, progress=progress)
         # A job without a record has failed: its students must not start.
-        return FAILED if _report(outcome, store, plans) or outcome.diverged else 0
-    from darkknowledge import plan, study
+        return FAILED if _report(outcome, store, planned) or outcome.diverged else 0
+    from darkknowledge import study
 
-    strangers = _strangers(arguments, plans, store)
+    elsewhere = survey.begun_elsewhere(planned, store)
     try:
-        specs = [spec for spec in specs if spec.run_id not in strangers]
+        specs = [spec for spec in specs if spec.run_id not in elsewhere]
         outcome = _complete(arguments, specs, store, data_root)
     finally:  # the tables of what is there, also after an interruption
-        if study_plan := plan.read(arguments.profile):
-            every = plan.grids(study_plan).values()
-            study.publish_plan(arguments.profile, itertools.chain(*every), store)
-        else:
-            for question, params in _chosen(arguments).items():
-                study.publish(question, params, store)
-    code = _report(outcome, store, plans) or (LEFT if strangers else 0)
-    for processor, runs in Counter(strangers.values()).items():
+        for question, params in chosen.items():
+            study.write_table(question, params, store)
+    code = _report(outcome, store, planned) or (LEFT if elsewhere else 0)
+    for processor, runs in Counter(elsewhere.values()).items():
         print(f"  {runs} runs belong to blocks that were begun on another processor: {processor}")
-    print("\n".join(survey.counts(arguments.profile, plans, outcome)))
+    print(survey.counts(arguments.profile, planned, outcome))
     return code
-
-
-def _plans(arguments: argparse.Namespace) -> tuple[dict[str, list[Planned]], str | None]:
-    """The planned runs of the questions asked for, or of the families of a profile that has a plan,
-    and the folder of their data. Raises SpecError before anything is trained."""
-    from darkknowledge import grids, plan
-
-    if study_plan := plan.read(arguments.profile):
-        return plan.grids(study_plan, arguments.questions), study_plan.data_root or None
-    chosen = _chosen(arguments)
-    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
-    return {q: grids.grid(q, params) for q, params in chosen.items()}, data_root
-
-
-def _strangers(
-    arguments: argparse.Namespace, plans: dict[str, list[Planned]], store: Store
-) -> dict[str, str]:
-    """The missing runs of a plan, by id, whose block was begun on another type of processor, which is
-    named: both sides of a comparison come from one type."""
-    from darkknowledge import plan
-
-    study_plan = plan.read(arguments.profile)
-    if not study_plan:
-        return {}
-    missing = [
-        one
-        for one in itertools.chain(*plans.values())
-        if not store.read(one.spec.data.name, one.spec.run_id)
-    ]
-    every = itertools.chain(*plan.grids(study_plan).values())
-    begun = plan.begun_on(every, store) if missing else {}
-    if not any((one.spec.data.name, one.block) in begun for one in missing):
-        return {}
-    from darkknowledge import cost  # it loads torch, which knows the processor
-
-    here = plan.processor_words(cost.processor())
-    return {
-        one.spec.run_id: ", ".join(sorted(types))
-        for one in missing
-        if (types := begun.get((one.spec.data.name, one.block), {here})) != {here}
-    }
 
 
 def _complete(
@@ -264,7 +218,7 @@ def _complete(
     from darkknowledge import survey
 
     if arguments.engine:
-        from darkknowledge import engine
+        from darkknowledge.experiment import engine
 
         quiet = ["--quiet", "all"] if arguments.quiet else []
         job = _job(arguments, store)
@@ -272,7 +226,7 @@ def _complete(
     outcome, missing = survey.survey(specs, store)
     if not missing:
         return outcome
-    from darkknowledge import workers  # it loads torch, which takes seconds
+    from darkknowledge.experiment import workers  # it loads torch, which takes seconds
 
     jobs, minutes, progress = arguments.jobs, arguments.minutes, not arguments.quiet
     return workers.complete(specs, store, data_root, jobs=jobs, minutes=minutes, progress=progress)
@@ -313,7 +267,7 @@ def _job(arguments: argparse.Namespace, store: Store) -> list[str]:
     return [*words, *arguments.questions, "--results", str(store.root.resolve()), "--only"]
 
 
-def _report(outcome: Outcome, store: Store, plans: dict[str, list[Planned]]) -> int:
+def _report(outcome: Outcome, store: Store, planned: list[Planned]) -> int:
     """Say what became of the runs; returns the exit code."""
     from darkknowledge import survey
 
@@ -326,8 +280,7 @@ def _report(outcome: Outcome, store: Store, plans: dict[str, list[Planned]]) -> 
     )
     if outcome.no_device:
         throughput = survey.Throughput(store, [*outcome.stored, *outcome.trained])
-        every = (plan for planned in plans.values() for plan in planned)
-        for line in survey.waiting(every, outcome, throughput):
+        for line in survey.waiting(planned, outcome, throughput):
             print(f"  {line}")
     for message in outcome.diverged.values():
         print(f"  diverged: {message}")
@@ -337,15 +290,18 @@ def _report(outcome: Outcome, store: Store, plans: dict[str, list[Planned]]) -> 
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from darkknowledge import grids, notebooks, study, survey
+    from darkknowledge import study, survey
+    from darkknowledge.paper import notebooks
+    from darkknowledge.questions import registry
+    from darkknowledge.questions.base import ordered
 
     store = _store(arguments)
-    chosen = {q: params for q, params in _chosen(arguments).items() if q in notebooks.NAMES}
+    chosen = _chosen(arguments)
     for question in chosen:  # a notebook that cannot be run is refused before anything is trained
         notebooks.check(notebooks.path_of(question), question)
     outcome = study.prepare(chosen, store, progress=not arguments.quiet)
-    plans = {q: grids.grid(q, params) for q, params in chosen.items()}
-    print("\n".join(survey.counts(arguments.profile, plans, outcome)), flush=True)
+    planned = ordered(registry.grids(chosen).values())
+    print(survey.counts(arguments.profile, planned, outcome), flush=True)
     if outcome.failed:
         raise RuntimeError(next(iter(outcome.failed.values())))
     for question, done in notebooks.execute_all(arguments.profile, list(chosen), store):
@@ -354,8 +310,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    from darkknowledge import rendering
-    from darkknowledge.paper import Paper
+    from darkknowledge.paper import rendering
+    from darkknowledge.paper.paper import Paper
 
     store = _store(arguments)
     if not (store.root / arguments.profile).is_dir():
@@ -372,7 +328,7 @@ def _render(arguments: argparse.Namespace) -> int:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    from darkknowledge import editions
+    from darkknowledge.paper import editions
 
     for path in editions.publish(arguments.profile, _store(arguments)):
         print(path)
@@ -383,73 +339,50 @@ def _claims(arguments: argparse.Namespace) -> int:
     import json
 
     store = _store(arguments)
-    known = store.tables(arguments.profile, (q for q in p.QUESTIONS if q != p.SEARCH))
+    from darkknowledge.questions.registry import QUESTIONS
+
+    known = store.tables(arguments.profile, QUESTIONS)
     for question in arguments.questions:
         choose("a question with claims", question, known)
-    from darkknowledge.paper import Paper
-    from darkknowledge.wording import interval, p_value, signed
+    from darkknowledge.evidence import text
+    from darkknowledge.paper.paper import Paper
 
     paper = Paper.load(arguments.profile, store.root)
-    chosen = {
-        q: c for q, c in paper.claims.items() if q in arguments.questions or not arguments.questions
-    }
+    found = [
+        claim
+        for question, claims in paper.claims.items()
+        if question in arguments.questions or not arguments.questions
+        for claim in claims.values()
+    ]
     if arguments.json:
-        listed = [
-            {"question": q} | c.as_dict() for q, found in chosen.items() for c in found.values()
-        ]
-        print(json.dumps(listed, indent=1, ensure_ascii=False))
+        print(json.dumps([claim.as_dict() for claim in found], indent=1, ensure_ascii=False))
         return 0
-    for found in chosen.values():
-        for c in found.values():
-            evidence = (
-                ""
-                if not c.measured
-                else (
-                    f": {signed(c.effect.mean)} errors ({interval(c.effect)}), n = {c.effect.n} of "
-                    f"{c.planned}, adjusted {p_value(c.p_adjusted)}, {len(c.run_ids)} runs"
-                )
-            )
-            needed = f"; n to settle: {c.needed:g}" if c.needed == c.needed else ""
-            print(f"{c.id}: {c.verdict}{evidence}{needed}")
-    return 0
-
-
-def _bench(arguments: argparse.Namespace) -> int:
-    from darkknowledge import survey
-
-    if arguments.rounds < 1:
-        raise SpecError(f"--rounds is {arguments.rounds}, but must be at least 1.")
-    if not survey.available(arguments.device):
-        raise SpecError(f"There is no {arguments.device} device here: choose another --device.")
-    from darkknowledge import bench
-
-    store = _store(arguments)
-    store.prepare()
-    table = bench.run(store.bench_path, arguments.device, arguments.rounds)
-    columns = ["case", "variant", "images_per_second", "ratio", "spread", "share"]
-    print(table[columns].to_string(index=False))
+    for claim in found:
+        evidence = (
+            f": {text.told(claim)}, n = {claim.effect.n} of {claim.planned}, "
+            f"{len(claim.run_ids)} runs"
+            if claim.measured
+            else ""
+        )
+        print(f"{claim.id}: {claim.verdict.value}{evidence}")
     return 0
 
 
 def _weights(arguments: argparse.Namespace) -> int:
-    from darkknowledge import grids
+    from darkknowledge.questions import registry
 
     store = _store(arguments)
-    plans = [
-        plan
-        for question in p.questions_of(arguments.profile)
-        for plan in grids.grid(question, p.read(arguments.profile, question))
-    ]
-    from darkknowledge import published, run, workers
+    chosen = {q: p.read(arguments.profile, q) for q in p.questions_of(arguments.profile)}
+    nets = registry.published(registry.grids(chosen))
+    from darkknowledge.experiment import published, run, workers
 
-    chosen = grids.published(plans)
-    known = [spec for spec in chosen if run.stored(spec, store)]
+    known = [spec for spec in nets if run.stored(spec, store)]
     # Weights may not have travelled here; their runs are trained as all others are.
     outcome = workers.alone(known, store, teachers={spec.run_id for spec in known})
     if lost := {**outcome.failed, **outcome.diverged}:
         raise RuntimeError(next(iter(lost.values())))
     total = 0
-    for spec in chosen:
+    for spec in nets:
         if not (record := run.stored(spec, store)):
             print(f"  no record yet: {spec.label}")
         elif spec in outcome.no_device:
@@ -458,14 +391,14 @@ def _weights(arguments: argparse.Namespace) -> int:
             print(published.write_card(store, record))
             total += record["cost"]["bytes_fp16"]
     print(f"{total / 1e6:.1f} MB in all")
-    return LEFT if len(known) < len(chosen) or outcome.no_device else 0
+    return LEFT if len(known) < len(nets) or outcome.no_device else 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from darkknowledge import cards
+    from darkknowledge.experiment import cards
 
     cards.read_card(arguments.weights)  # what is wrong with them is said before torch is loaded
-    from darkknowledge import published
+    from darkknowledge.experiment import published
 
     errors, card = published.evaluate(arguments.weights)
     fine = published.agrees(errors, card)
@@ -476,13 +409,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from darkknowledge import cards
+    from darkknowledge.experiment import cards
 
     cards.read_card(arguments.weights)
     for path in arguments.images:
         if not path.is_file():
             raise SpecError(f"There is no image {path}.")
-    from darkknowledge import published
+    from darkknowledge.experiment import published
 
     found = published.predict(arguments.weights, arguments.images, arguments.invert)
     for path, probabilities in zip(arguments.images, found, strict=True):
@@ -505,17 +438,19 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from darkknowledge import grids, survey
+    from darkknowledge import survey
+    from darkknowledge.questions import registry
+    from darkknowledge.questions.base import ordered
 
     store = _store(arguments)
-    plans, _ = _plans(arguments)
-    every = [plan for planned in plans.values() for plan in planned]
-    outcome, missing = survey.survey(grids.ordered(every), store)
+    plans = registry.grids(_chosen(arguments))
+    planned = ordered(plans.values())
+    outcome, missing = survey.survey(survey.specs(planned), store)
     throughput = survey.Throughput(store, outcome.stored)
-    for question, planned in plans.items():
-        print(f"{question}: {survey.tally(grids.ordered(planned), outcome)}")
-    print("\n".join(survey.counts(arguments.profile, plans, outcome)))
-    for line in survey.waiting(every, outcome, throughput):
+    for question, runs in plans.items():
+        print(f"{question}: {survey.tally(survey.specs(runs), outcome)}")
+    print(survey.counts(arguments.profile, planned, outcome))
+    for line in survey.waiting(planned, outcome, throughput):
         print(f"  {line}")
     states = Counter(store.state(spec.data.name, spec.run_id) for spec in missing)
     for state, words in {"running": "under way", "broken": "with a record that is broken"}.items():

@@ -78,7 +78,7 @@ def _torch() -> Finding:
 def _devices() -> Finding:
     import torch
 
-    from darkknowledge.cost import device_name
+    from darkknowledge.devices import device_name
 
     found = [f"cpu ({device_name('cpu')})"]
     if torch.cuda.is_available():
@@ -88,16 +88,16 @@ def _devices() -> Finding:
 
 
 def _precision() -> Finding:
-    from darkknowledge.bench import product_rate
+    from darkknowledge.devices import multiplies_bf16
 
-    rates = {p: product_rate("cpu", p, 512) / 1e9 for p in ("fp32", "bf16")}
-    found = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in rates.items())
-    remedy = "This CPU is slower in bf16: leave precision at fp32 for its runs."
-    return Finding("precision", rates["bf16"] >= rates["fp32"], found, remedy, needed=False)
+    fine = multiplies_bf16()
+    found = "multiplies bf16" if fine else "emulates bf16"
+    remedy = "Runs in bf16 are left out here; set precision to fp32, or train them elsewhere."
+    return Finding("precision", fine, found, remedy, needed=False)
 
 
 def _data(name: str, inside: Path, root: str | None) -> Finding:
-    from darkknowledge.data import data_root
+    from darkknowledge.experiment.data import data_root
 
     folder, named = data_root(root)
     here = any(folder.joinpath(inside.parent).glob(f"{inside.name}*"))
@@ -122,7 +122,7 @@ def _disk(store: Store) -> Finding:
 
 
 def _renderer() -> Finding:
-    from darkknowledge import rendering
+    from darkknowledge.paper import rendering
 
     try:
         return Finding("renderer", True, rendering.named(rendering.find()))

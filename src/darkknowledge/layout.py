@@ -1,4 +1,4 @@
-"""What a record says: its keys, what stands under them, and a check that it does.
+"""What a record says: its keys, what stands under them, and a check that it does and is consistent.
 
 A record is JSON, so that "int" is a whole number, "float" any number and ``| None`` may be null. A
 record may hold more keys than these, and the oldest lack those that are not required.
@@ -7,6 +7,8 @@ record may hold more keys than these, and the oldest lack those that are not req
 import datetime
 import functools
 import types
+from collections import Counter
+from collections.abc import Iterator
 from itertools import chain
 from typing import (
     Any,
@@ -19,8 +21,10 @@ from typing import (
     is_typeddict,
 )
 
-#: No whole number of a record reaches it.
-BOUND = 2**63
+from darkknowledge.spec import BOUND
+
+#: Ways to choose the bias of unseen classes, as :func:`darkknowledge.metrics.bias_shifts` has them.
+SHIFTS = ("none", "validation", "label_free", "oracle")
 
 
 class History(TypedDict):
@@ -34,7 +38,8 @@ class History(TypedDict):
 
 
 class Metrics(TypedDict):
-    """Final metrics on a split of ``n`` images, as :func:`darkknowledge.metrics.report` makes them.
+    """Final metrics on a split of ``n`` images, as :func:`~darkknowledge.experiment.metrics.report` makes
+    them.
 
     ``confusion`` [true class, predicted class] counts images, ``mean_logits`` [true class, class];
     ``nll`` is in nats; ``teacher_agreement`` is a share and ``teacher_kl`` in nats.
@@ -94,7 +99,7 @@ class Cost(TypedDict):
 
 
 class Processor(TypedDict):
-    """What decides how sums are rounded, as :func:`darkknowledge.cost.processor` finds it."""
+    """What decides how sums are rounded, as :func:`darkknowledge.devices.processor` finds it."""
 
     vendor: str
     capability: str
@@ -158,19 +163,119 @@ class Divergence(TypedDict):
     checksum: str
 
 
-def check(body: Any, layout: Any) -> None:
-    """Raise ValueError, which names the key, unless ``body`` is laid out as a TypedDict says."""
+def check(body: Any, layout: Any, labels: str = "") -> None:
+    """Raise ValueError, which names the key, unless ``body`` is laid out as a TypedDict says and, if it
+    is a record, agrees with itself and with the true ``labels`` of the test images where these are
+    known."""
     if wrong := _misfit(body, _taken_apart(layout)):
         raise ValueError(wrong.removeprefix(".") if wrong[0] == "." else f"it{wrong}")
     if layout is Record:
-        finished = datetime.datetime.fromisoformat(body["provenance"]["finished"])
-        if finished.tzinfo is None:
-            raise ValueError("provenance.finished has no time zone")
-        width = len(str(body["spec"]["data"]["classes"] - 1))
-        if len(body["predictions"]) != width * body["test"]["n"]:
-            raise ValueError("predictions are not as many as test.n says")
-        if (unseen := body.get("unseen")) and unseen["images"] < 1:
-            raise ValueError("unseen.images is less than 1")
+        for flaw, holds in _laws(body, labels):
+            if not holds:
+                raise ValueError(flaw)
+
+
+def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
+    """What holds within a record, each law with the words for a record that breaks it. One may rest on
+    those before it."""
+    data, recipe, test = record["spec"]["data"], record["spec"]["recipe"], record["test"]
+    finished = datetime.datetime.fromisoformat(record["provenance"]["finished"])
+    yield "provenance.finished has no time zone", finished.tzinfo is not None
+    history = [record["history"][key] for key in History.__annotations__]
+    epochs = {*map(len, history)} == {recipe["epochs"]}
+    epochs = epochs and record["history"]["epoch"] == [*range(1, recipe["epochs"] + 1)]
+    yield "history does not have the epochs of spec", epochs
+    for part in ("validation", "test"):
+        metrics, counts = record[part], record[part]["confusion"]
+        square = _counts(counts, data["classes"])
+        yield f"{part}.confusion does not count the classes of spec", square
+        images, wrong = _by_class(counts)
+        n, errors = sum(images), sum(wrong)
+        yield f"{part}.n is not the sum of {part}.confusion", metrics["n"] == n > 0
+        yield f"{part}.errors are not those of {part}.confusion", metrics["errors"] == errors
+        yield f"{part}.accuracy is not that of {part}.errors", metrics["accuracy"] == 1 - errors / n
+    yield "validation.n is not that of spec", record["validation"]["n"] == data["validation"]
+    if labels:
+        known = fits(record, labels)
+        yield "predictions do not make test.confusion by the true labels beside it", known
+    else:
+        found = Counter(_each(record["predictions"], data["classes"]))
+        called = {int(c): n for c, n in found.items()}
+        columns = {c: n for c, n in enumerate(map(sum, zip(*counts, strict=True))) if n}
+        yield "predictions are not those that test.confusion counts", called == columns
+    taught = record["spec"]["teacher"] is not None
+    stated = record["teacher_weights_sha256"] is not None
+    yield "teacher_weights_sha256 and spec.teacher do not fit each other", taught == stated
+    if "unseen" not in record:
+        return
+    omit, keep, unseen = data["omit"], data["keep"], record["unseen"] or {}
+    absent = [c for c in range(data["classes"]) if c in omit or (keep and c not in keep)]
+    yield "unseen.classes are not those that spec leaves out", unseen.get("classes", []) == absent
+    if not unseen:
+        return
+    of_absent = sum(images[c] for c in absent)
+    yield "unseen.images are not those of test.confusion", unseen["images"] == of_absent > 0
+    yield "unseen.none is not what test says", unseen["none"]["confusion"] == test["confusion"]
+    for name in SHIFTS:
+        shift = unseen[name]
+        counts = shift["confusion"]
+        same = _counts(counts, data["classes"]) and [*map(sum, counts)] == images
+        yield f"unseen.{name}.confusion does not count the images of test.confusion", same
+        _, wrong = _by_class(counts)
+        yield f"unseen.{name}.errors are not those of its confusion", shift["errors"] == sum(wrong)
+        here = sum(wrong[c] for c in absent)
+        yield f"unseen.{name}.errors_unseen are not its confusion's", shift["errors_unseen"] == here
+
+
+def _counts(confusion: list[list[int]], classes: int) -> bool:
+    """Whether a matrix counts something of each class by each class."""
+    return {len(confusion), *map(len, confusion)} == {classes} and min(map(min, confusion)) >= 0
+
+
+def _by_class(confusion: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Of each true class the images, and the errors on them."""
+    images = [*map(sum, confusion)]
+    return images, [images[c] - row[c] for c, row in enumerate(confusion)]
+
+
+def fits(record: Record, labels: str) -> bool:
+    """Whether a record's predictions make its confusion by these true classes of the test images."""
+    called, rows = record["predictions"], list(enumerate(record["test"]["confusion"]))
+    if len(labels) != len(called):
+        return False
+    said = {(true, other): n for true, row in rows for other, n in enumerate(row) if n}
+    if len(rows) > 10:
+        pairs = Counter(zip(_each(labels, len(rows)), _each(called, len(rows)), strict=True))
+        whole = (labels + called).isdecimal()
+        return whole and said == {(int(a), int(b)): n for (a, b), n in pairs.items()}
+    # A byte an image, which holds both classes, is counted ten times as fast: there are many records.
+    high, images = _true(labels)
+    low = int.from_bytes(called.encode("ascii", "replace").translate(_LOW), "big")
+    mistakes = Counter((high | low).to_bytes(len(called), "big").translate(None, _RIGHT))
+    return {divmod(byte, 16): n for byte, n in mistakes.items()} == {
+        pair: n for pair, n in said.items() if pair[0] != pair[1]
+    } and images == {str(true): sum(row) for true, row in rows if any(row)}
+
+
+#: A digit as the upper or lower half of a byte; what is none fills both. Bytes of two equal digits.
+_HIGH, _LOW = (
+    bytes(place * (byte - 48) if 48 <= byte <= 57 else 255 for byte in range(256))
+    for place in (16, 1)
+)
+_RIGHT = bytes(range(0, 160, 17))
+
+
+@functools.lru_cache(maxsize=8)
+def _true(labels: str) -> tuple[int, Counter[str]]:
+    """The labels as upper halves of the bytes of a number, and how many there are of each class."""
+    high = labels.encode("ascii", "replace").translate(_HIGH)
+    return int.from_bytes(high, "big"), Counter(labels)
+
+
+def _each(text: str, classes: int) -> list[str]:
+    """The equally long numbers that a text consists of, one a class."""
+    width = len(str(classes - 1))
+    return [text[i : i + width] for i in range(0, len(text), width)]
 
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}

@@ -12,24 +12,26 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import os
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from filelock import FileLock, Timeout
 
-from darkknowledge.layout import BOUND, Divergence, Record, check
-from darkknowledge.spec import plain, run_id_of
+from darkknowledge.layout import SHIFTS, Divergence, Record, check, fits
+from darkknowledge.spec import BOUND, plain, read_back, run_id_of, shown
 
 if TYPE_CHECKING:  # it takes a third of a second to load, which only reading a table is worth
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+Content = TypeVar("Content")
 
 #: Raised by one when the layout of a record changes.
 FORMAT = 1
@@ -116,7 +118,9 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         #: By path: the state of the file that was read, and what it holds.
-        self._known: dict[Path, tuple[tuple[int, ...], dict[str, Any] | None]] = {}
+        self._known: dict[Path, tuple[tuple[int, ...], Any]] = {}
+        #: Paths beside records, which are asked for again and again, by data set and name.
+        self._places: dict[tuple[str, str], Path] = {}
 
     # -- paths ---------------------------------------------------------------------------------
 
@@ -126,8 +130,8 @@ class Store:
 
     def diverged_path(self, dataset: str, run_id: str) -> Path:
         """Where it is noted that a run diverged."""
-        folder = self.root / "diverged" / plain("dataset", dataset)
-        return folder / plain("a record's name", f"{run_id}.json")
+        names = plain("dataset", dataset), plain("a record's name", f"{run_id}.json")
+        return self.root.joinpath("diverged", *names)
 
     def weights_path(self, run_id: str) -> Path:
         """Where the fp16 weights of a run lie."""
@@ -143,7 +147,10 @@ class Store:
 
     def _beside_records(self, dataset: str, name: str) -> Path:
         """A file of a data set's folder. Raises SpecError for names that would lead elsewhere."""
-        return self.root / "runs" / plain("dataset", dataset) / plain("a record's name", name)
+        if (dataset, name) not in self._places:
+            names = plain("dataset", dataset), plain("a record's name", name)
+            self._places[dataset, name] = self.root.joinpath("runs", *names)
+        return self._places[dataset, name]
 
     @property
     def bench_path(self) -> Path:
@@ -183,42 +190,82 @@ class Store:
 
     # -- records -------------------------------------------------------------------------------
 
-    def write(self, dataset: str, record: dict[str, Any]) -> None:
-        """Store a record under its ``run_id``, with its checksum."""
-        _write_checked(self.record_path(dataset, record["run_id"]), record)
+    def write(self, dataset: str, record: Mapping[str, Any]) -> Record:
+        """Store a record under its ``run_id``, with its checksum; returns it as it is read."""
+        written: Record = _write_checked(self.record_path(dataset, record["run_id"]), record)
+        return written
 
-    def write_diverged(self, dataset: str, note: dict[str, Any]) -> None:
+    def write_diverged(self, dataset: str, note: Mapping[str, Any]) -> None:
         """Note that the run ``note["run_id"]`` diverged, so that it is neither trained in vain again
         nor missed without a word; ``note["reason"]`` is one sentence."""
         _write_checked(self.diverged_path(dataset, note["run_id"]), note)
 
-    def read(self, dataset: str, run_id: str) -> dict[str, Any] | None:
-        """The record of a run, laid out as :class:`darkknowledge.layout.Record` says, or None if there
-        is none that is whole. It is read once as long as its file stays as it is: do not change it.
+    def read(self, dataset: str, run_id: str) -> Record | None:
+        """The record of a run, or None if there is none that is whole. It is read once as long as its
+        file stays as it is: do not change it.
 
-        A file that cannot be read, or fails its checksum, is named in a warning and not used.
+        A file that cannot be read, fails its checksum or contradicts itself or the data set's labels
+        is named in a warning and not used.
         """
-        return self._read(self.record_path(dataset, run_id), run_id, Record)
+        path = self.record_path(dataset, run_id)
+        return self._once(path, lambda: _read_checked(path, run_id, Record, self._labels(dataset)))
 
-    def diverged(self, dataset: str, run_id: str) -> dict[str, Any] | None:
-        """The note that a run diverged (see :class:`darkknowledge.layout.Divergence`), or None."""
-        return self._read(self.diverged_path(dataset, run_id), run_id, Divergence)
+    def diverged(self, dataset: str, run_id: str) -> Divergence | None:
+        """The note that a run diverged, or None."""
+        path = self.diverged_path(dataset, run_id)
+        return self._once(path, lambda: _read_checked(path, run_id, Divergence))
 
-    def _read(self, path: Path, run_id: str, layout: type) -> dict[str, Any] | None:
+    def _labels(self, dataset: str) -> str:
+        """The labels of a data set; empty if they are not here, or if none of the records beside them
+        bears them out."""
+        path = self._beside_records(dataset, LABELS)
+        return self._once(path, lambda: self._borne_out(path)) or ""
+
+    def _borne_out(self, path: Path) -> str:
+        try:
+            labels, fit = path.read_bytes().decode(errors="replace").strip(), True
+        except OSError:  # it is no file, or one that may not be read
+            return ""
+        for other in sorted(path.parent.glob("*.json")):
+            read = functools.partial(_read_checked, other, other.stem, Record, told=False)
+            record = self._once(other, read)
+            if record and fits(record, labels):
+                return labels
+            fit = fit and record is None
+            self._known.pop(other, None)  # when it is read for itself, what is wrong is told
+        return labels if fit else ""
+
+    def _once(self, path: Path, read: Callable[[], Content]) -> Content | None:
+        """What is read from a file, once as long as it stays as it is; None if there is no file."""
         try:
             found = path.stat()
         except FileNotFoundError:
             return None
         except OSError:  # something is in its way
-            return _read_checked(path, run_id, layout)
+            return read()
         state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         if path in self._known and self._known[path][0] == state:
-            return self._known[path][1]
-        body = _read_checked(path, run_id, layout)
+            known: Content = self._known[path][1]
+            return known
+        content = read()
         # A file may change twice within a tick of its clock: only one that has been still is known.
         if time.time() - max(found.st_mtime, found.st_ctime) > STILL_SECONDS:
-            self._known[path] = state, body
-        return body
+            self._known[path] = state, content
+        return content
+
+    def consistent(self, dataset: str, run_id: str) -> Record | None:
+        """:meth:`read`, for whoever counts or shows the run. Raises RecordError if it learned from
+        other weights than its teacher's record speaks of, where that is here."""
+        record = self.read(dataset, run_id)
+        teacher = record["spec"]["teacher"] if record else None
+        source = self.read(dataset, teacher) if teacher else None
+        if record and source and source["weights_sha256"] != record["teacher_weights_sha256"]:
+            raise RecordError(
+                f"{self.record_path(dataset, run_id)} speaks of other weights of its teacher than "
+                f"{teacher}.json beside it: copy both again from where they were trained, or delete "
+                "the first, and its run is trained again."
+            )
+        return record
 
     def progress(self, runs: Iterable[Run]) -> Progress:
         """What has become of ``runs``, each counted once; the one count of ``status``, ``train`` and
@@ -236,7 +283,7 @@ class Store:
             return teacher is not None and not self.read(*teacher[:2]) and lost(teacher)
 
         for run in known.values():
-            if self.read(run.dataset, run.run_id):
+            if self.consistent(run.dataset, run.run_id):
                 found.stored.append(run.run_id)
             else:
                 (found.diverged if lost(run) else found.missing).append(run.run_id)
@@ -249,15 +296,21 @@ class Store:
             return "stored"
         if self.diverged(dataset, run_id):
             return "diverged"
-        if self._lock_path(run_id).exists():
-            try:
-                with FileLock(self._lock_path(run_id), timeout=0):
-                    pass
-            except Timeout:
-                return "running"
-            except OSError:  # a read-only folder, where nothing can be running
-                pass
+        if self.held(run_id):
+            return "running"
         return "broken" if self.record_path(dataset, run_id).exists() else "missing"
+
+    def held(self, run_id: str) -> bool:
+        """Whether some process, on this machine or another, holds the lock of a run."""
+        if not self._lock_path(run_id).exists():
+            return False
+        try:
+            with FileLock(self._lock_path(run_id), timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a read-only folder, where nothing can be running
+            return False
 
     def set_aside(self, dataset: str, run_id: str) -> None:
         """Rename a record that :meth:`read` refuses, so that its run is trained again."""
@@ -266,7 +319,7 @@ class Store:
             path.replace(path.with_suffix(".json.broken"))
             log.warning("Set aside as %s; the run is trained again.", path.name + ".broken")
 
-    def weights_match(self, record: dict[str, Any]) -> bool:
+    def weights_match(self, record: Record) -> bool:
         """Whether the weights of a record are here and are the very ones that it describes."""
         path = self.weights_path(record["run_id"])
         if not path.exists():
@@ -297,19 +350,11 @@ class Store:
     def labels(self, dataset: str) -> str:
         """The true classes of a data set's test images, one digit each. Raises RecordError."""
         path = self._beside_records(dataset, LABELS)
-        try:
-            found = path.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise RecordError(f"{path} is missing: copy it along with the records.") from error
-        except ValueError:
-            found = ""
-        for other in sorted(path.parent.glob("*.json")):
-            record = self.read(dataset, other.stem)
-            if record and record.get("predictions"):
-                if not _labels_agree(found, record):
-                    raise RecordError(f"{path} does not fit the records beside it: copy it again.")
-                break
-        return found
+        if found := self._labels(dataset):
+            return found
+        if path.exists():
+            raise RecordError(f"{path} does not fit the records beside it: copy it again.")
+        raise RecordError(f"{path} is missing: copy it along with the records.")
 
     # -- tables --------------------------------------------------------------------------------
 
@@ -337,11 +382,34 @@ class Store:
         if not path.exists():
             return None
         again = f"call 'darkknowledge train {profile} {question}', which writes it anew"
-        frame = read_csv(path, TEXT_COLUMNS, NUMBER_COLUMNS, again, gaps=["teacher_seed"])
+        frame = read_csv(path, TEXT_COLUMNS, NUMBER_COLUMNS, again)
         try:
-            return self.with_numbers(frame)
+            frame = self.with_numbers(frame)
+            wrong = self._misquoted(frame)
         except ValueError as error:  # a name that leads out of the folder
             raise RecordError(f"{path} is no table of a question ({error}): {again}.") from error
+        if wrong:
+            raise RecordError(f"{path} {wrong}: {again}.")
+        return frame
+
+    def _misquoted(self, frame: pd.DataFrame) -> str:
+        """What a table says of a run's settings that its record does not, in words; empty if nothing."""
+        columns = [n for n in (*SETTINGS, "teacher_run_id") if n in frame]
+        rows = zip(frame["run_id"], frame["record"], *(frame[c] for c in columns), strict=True)
+        home = {file: f.name for f in self.root.glob("runs/*/") for file in os.listdir(f)}
+        for run_id, record, *values in rows:
+            if not record and (dataset := home.get(f"{run_id}.json")):  # the table says another one
+                record = self.read(dataset, run_id)
+            if not record:
+                continue
+            spec = read_back(record["spec"])
+            due = {name: setting(spec) for name, setting in SETTINGS.items()}
+            due["teacher_run_id"] = spec.teacher or ""
+            for name, value in zip(columns, values, strict=True):
+                if name in due and value != due[name] and not _close(value, due[name]):
+                    said, is_so = (shown("" if v != v else v) for v in (value, due[name]))
+                    return f"says that {name} of the run {run_id} is {said}, and its record {is_so}"
+        return ""
 
     def read_latency(self, profile: str) -> pd.DataFrame | None:
         """Q1's latencies, or None while they are not measured. Raises RecordError."""
@@ -355,7 +423,7 @@ class Store:
         number. Raises RecordError."""
         texts = ("case", "variant", "device_name")
         numbers = ("images_per_second", "ratio", "spread", "share", "threads")
-        again = "delete it and call 'darkknowledge bench'"
+        again = "delete it and call 'make bench'"
         path = self.bench_path
         return read_csv(path, texts, numbers, again, gaps=numbers) if path.exists() else None
 
@@ -365,15 +433,16 @@ class Store:
         says of which runs there never will be one."""
         import pandas as pd
 
-        records = [self.read(d, r) for d, r in zip(frame["dataset"], frame["run_id"], strict=True)]
+        runs = list(zip(frame["dataset"], frame["run_id"], strict=True))
+        records = [self.consistent(*run) for run in runs]
         restricted = (frame["omitted"] != "").any() or (frame["kept"] != "").any()
         wanted = HEADLINE | UNSEEN if restricted else HEADLINE
         numbers = pd.DataFrame([numbers_of(r, wanted) for r in records], columns=list(wanted))
         known = [*HEADLINE, *UNSEEN, "diverged", "record"]
         frame = frame.drop(columns=known, errors="ignore").reset_index(drop=True)
         diverged = [
-            record is None and self.diverged(dataset, run) is not None
-            for record, dataset, run in zip(records, frame["dataset"], frame["run_id"], strict=True)
+            record is None and self.diverged(*run) is not None
+            for record, run in zip(records, runs, strict=True)
         ]
         return pd.concat([frame, numbers], axis=1).assign(diverged=diverged, record=records)
 
@@ -410,16 +479,43 @@ def read_csv(
 
 
 TEXT_COLUMNS = (
-    *("question", "role", "arm", "protocol", "pair", "mode", "model", "dataset"),
+    *("question", "family", "role", "arm", "protocol", "pair", "mode", "model", "dataset"),
     *("omitted", "kept", "device", "run_id", "teacher_run_id"),
 )
 NUMBER_COLUMNS = (
-    *("temperature", "alpha", "w_hard", "w_soft"),
-    *("seed", "teacher_seed", "epochs", "lr", "batch_size"),
+    *("block", "temperature", "alpha", "w_hard", "w_soft"),
+    *("seed", "epochs", "lr", "batch_size"),
 )
 
+#: Columns of the tidy tables that repeat a run's settings, and where its RunSpec has them; with the
+#: teacher they tell all runs of the study apart. Old tables lack those from ``augmentation`` on.
+SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "mode": lambda spec: spec.loss.mode,
+    "model": lambda spec: spec.model.label,
+    "dataset": lambda spec: spec.data.name,
+    "omitted": lambda spec: " ".join(map(str, spec.data.omit)),
+    "kept": lambda spec: " ".join(map(str, spec.data.keep)),
+    "temperature": lambda spec: spec.loss.temperature,
+    "alpha": lambda spec: spec.loss.w_soft,
+    "w_hard": lambda spec: spec.loss.w_hard,
+    "w_soft": lambda spec: spec.loss.w_soft,
+    "seed": lambda spec: spec.seed,
+    "epochs": lambda spec: spec.recipe.epochs,
+    "optimiser": lambda spec: spec.recipe.optimiser,
+    "lr": lambda spec: spec.recipe.lr,
+    "batch_size": lambda spec: spec.recipe.batch_size,
+    "device": lambda spec: spec.device,
+    "augmentation": lambda spec: spec.recipe.augmentation,
+    "teacher_view": lambda spec: spec.loss.teacher_view,
+    "share": lambda spec: spec.data.share,
+    "complement": lambda spec: spec.data.complement,
+    "unlabelled": lambda spec: spec.data.unlabelled,
+    "noise": lambda spec: spec.data.noise,
+    "draw": lambda spec: spec.data.draw,
+}
+
 #: Columns of the tidy tables that repeat a record's headline numbers, and how to find them.
-HEADLINE: dict[str, Callable[[dict[str, Any]], Any]] = {
+HEADLINE: dict[str, Callable[[Record], Any]] = {
     "validation_errors": lambda r: r["validation"]["errors"],
     "test_errors": lambda r: r["test"]["errors"],
     "test_accuracy": lambda r: r["test"]["accuracy"],
@@ -430,11 +526,7 @@ HEADLINE: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-#: Ways to choose the bias of unseen classes, as :func:`darkknowledge.metrics.bias_shifts` has them.
-SHIFTS = ("none", "validation", "label_free", "oracle")
-
-
-def _unseen() -> dict[str, Callable[[dict[str, Any]], Any]]:
+def _unseen() -> dict[str, Callable[[Record], Any]]:
     """Further columns where transfer sets lack classes: per way of shifting the bias, errors in all
     and on images of unseen classes, and the share of those images that is right."""
     numbers: dict[str, Callable[[dict[str, Any], str], Any]] = {
@@ -444,7 +536,7 @@ def _unseen() -> dict[str, Callable[[dict[str, Any]], Any]]:
         "unseen_recall": lambda u, s: 1 - u[s]["errors_unseen"] / u["images"],
     }
 
-    def of_record(number: Callable[..., Any], shift: str, record: dict[str, Any]) -> Any:
+    def of_record(number: Callable[..., Any], shift: str, record: Record) -> Any:
         return number(record["unseen"], shift)
 
     return {
@@ -457,9 +549,7 @@ def _unseen() -> dict[str, Callable[[dict[str, Any]], Any]]:
 UNSEEN = _unseen()
 
 
-def numbers_of(
-    record: dict[str, Any] | None, wanted: dict[str, Callable[..., Any]]
-) -> dict[str, Any]:
+def numbers_of(record: Record | None, wanted: dict[str, Callable[..., Any]]) -> dict[str, Any]:
     """The numbers of a record by column; NaN where there is no record or it has no such number."""
     if record is None:
         return dict.fromkeys(wanted, float("nan"))
@@ -468,52 +558,46 @@ def numbers_of(
     return {name: float("nan") if v is None else v for name, v in values.items()}
 
 
-def _write_checked(path: Path, content: dict[str, Any]) -> None:
+def _close(value: Any, due: Any) -> bool:
+    """Whether both are NaN, or one number but for the last digit, which text may have cost it."""
+    if not (isinstance(value, float) and isinstance(due, float)):
+        return False
+    return math.isclose(value, due) or (math.isnan(value) and math.isnan(due))
+
+
+def _write_checked(path: Path, content: Mapping[str, Any]) -> Any:
     body = {**content, "format": FORMAT}
     body["checksum"] = checksum(body)
     atomic_write(path, (json.dumps(body, sort_keys=True) + "\n").encode())
+    return body
 
 
-def _read_checked(path: Path, run_id: str, layout: type) -> dict[str, Any] | None:
-    """What :func:`_write_checked` wrote of a run; None, with a warning, if that is not whole."""
+def _read_checked(
+    path: Path, run_id: str, layout: type[Content], labels: str = "", *, told: bool = True
+) -> Content | None:
+    """What :func:`_write_checked` wrote of a run; None, with a warning if it is to be ``told``, if that
+    is not whole or, where ``labels`` are given, does not fit them."""
     try:
         content = path.read_bytes()
-        body: dict[str, Any] = json.loads(content.decode())
+        body: Any = json.loads(content.decode())
         if not _checksum_matches(content, body):
             raise ValueError("its checksum does not match")
         if body["run_id"] != run_id or body["format"] != FORMAT:
             raise ValueError("it is the record of another run or another format")
         if run_id_of(body["spec"]) != run_id:
             raise ValueError("its settings are not those that its name stands for")
-        check(body, layout)
+        check(body, layout, labels)
+        found: Content = body
+        return found
     except FileNotFoundError:
         return None
     except RecursionError:
-        log.warning("The record %s is not used: it is nested too deeply.", path)
-        return None
+        reason = "it is nested too deeply"
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as e:
         reason = f"it lacks {e}" if isinstance(e, KeyError) else " ".join(str(e).split())
+    if told:
         log.warning("The record %s is not used: %s.", path, reason.rstrip(".")[:300])
-        return None
-    return body
-
-
-def _labels_agree(labels: str, record: dict[str, Any]) -> bool:
-    """Whether a record's errors are those that its predictions make by these labels, and its test
-    images of each class as many."""
-    test = record["test"]
-    classes = len(test["confusion"])
-    width = len(str(classes - 1))
-    truth, predicted = (
-        [int(text[i : i + width]) for i in range(0, len(text), width)]
-        for text in (labels if labels.isdecimal() else "", record["predictions"])
-    )
-    wrong = sum(a != b for a, b in zip(truth, predicted, strict=False))
-    counts = Counter(truth)
-    images = [sum(row) for row in test["confusion"]]
-    return (len(truth), wrong) == (len(predicted), test["errors"]) and images == [
-        counts[c] for c in range(classes)
-    ]
+    return None
 
 
 #: What befalls every file of a disk, and not one that something stands in the way of.

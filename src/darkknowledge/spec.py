@@ -14,6 +14,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any
 
 #: Raised by one whenever the arithmetic of a training changes, so that old records do not pass
@@ -309,7 +310,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class LossSpec:
-    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.losses`.
+    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.experiment.losses`.
 
     ``teacher_view`` says on which augmented draw of an image the teacher's soft label is made.
     """
@@ -422,13 +423,20 @@ def run_id_of(full: dict[str, Any]) -> str:
     Raises SpecError, TypeError, KeyError or AttributeError for what is no such spec.
     """
     canonical = {"recipe_version": full["recipe_version"]}
-    parts = {"data": DataSpec, "model": ModelSpec, "recipe": Recipe, "loss": LossSpec}
+    spec = read_back(full)
     for field in fields(RunSpec):
-        value = full.get(field.name, field.default)
-        value = parts[field.name](**value) if field.name in parts else value
+        value = getattr(spec, field.name)
         if value != field.default:
             canonical[field.name] = _plain(value, compact=True)
     return _address(canonical)
+
+
+def read_back(full: dict[str, Any]) -> SimpleNamespace:
+    """The fields of the RunSpec that was written out as ``full``, its teacher by ``run_id``. Those that
+    came later than it are at their default. Raises as :func:`run_id_of` does."""
+    parts = {"data": DataSpec, "model": ModelSpec, "recipe": Recipe, "loss": LossSpec}
+    found = {field.name: full.get(field.name, field.default) for field in fields(RunSpec)}
+    return SimpleNamespace(**found | {name: part(**found[name]) for name, part in parts.items()})
 
 
 def _plain(value: Any, compact: bool) -> Any:

@@ -1,34 +1,36 @@
 """A question's grid → what is missing is trained → its tidy table.
 
-Who trains it is :mod:`darkknowledge.workers`; what there is to train says
-:mod:`darkknowledge.grids`.
+Who trains it is :mod:`darkknowledge.experiment.workers`; what there is to train say the plans of
+:mod:`darkknowledge.questions`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from darkknowledge import config, devices
 from darkknowledge import params as p
-from darkknowledge import workers
-from darkknowledge.grids import Planned, SpecBuilder, grid, ordered
-from darkknowledge.plan import PLAN
+from darkknowledge.experiment import workers
+from darkknowledge.questions.base import Parameters, ordered
+from darkknowledge.questions.q1_size.plan import Q1
+from darkknowledge.questions.q2_distillation.plan import Q2
+from darkknowledge.questions.registry import QUESTIONS, grids
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, atomic_write
 from darkknowledge.spec import RunSpec
-from darkknowledge.survey import Outcome
+from darkknowledge.survey import Outcome, specs
 
 
-def table(question: str, params: p.Anything, store: Store) -> pd.DataFrame:
+def table(question: str, params: Parameters, store: Store) -> pd.DataFrame:
     """The tidy frame of a question: one row per (question, run, role), with the headline numbers
     and the column ``record``; runs without a record have NaN and None."""
-    rows = [plan.row() for plan in grid(question, params)]
+    rows = [planned.row() for planned in QUESTIONS[question].grid(params)]
     return store.with_numbers(pd.DataFrame(rows))
 
 
-def publish(question: str, params: p.Anything, store: Store) -> pd.DataFrame:
+def write_table(question: str, params: Parameters, store: Store) -> pd.DataFrame:
     """Write the question's tidy table into its profile's folder and return the frame."""
     frame = table(question, params, store)
     where = p.destination(question, params)
@@ -36,30 +38,20 @@ def publish(question: str, params: p.Anything, store: Store) -> pd.DataFrame:
     return frame
 
 
-def publish_plan(profile: str, plans: Iterable[Planned], store: Store) -> pd.DataFrame:
-    """Write the table of a profile's plan, one row per run, and return the frame."""
-    frame = store.with_numbers(pd.DataFrame([plan.row() for plan in plans]))
-    store.write_table(profile, PLAN, frame.drop(columns="record"))
-    return frame
-
-
-def store_of(params: p.Anything) -> Store:
+def store_of(params: Parameters) -> Store:
     """The results folder that the parameters name; by default the project's ``results/``."""
-    return Store(params.results_dir or p.project_root() / "results")
+    return Store(params.results_dir or config.project_root() / "results")
 
 
-def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.DataFrame:
+def measure_latency(params: Q1, store: Store, *, again: bool = False) -> pd.DataFrame:
     """Latency of both nets of Q1 for one image and for a batch; measured while nothing trains.
 
     Stored beside the question's table, and kept as long as the nets are the same. One thread on
     a CPU. Times are in seconds: median and interquartile range.
     """
     where = p.destination("q1", params)
-    build = SpecBuilder(params)
-    nets = {
-        "teacher": build.teachers()[0],
-        "hard": build.spec(params.student_hidden, params.student_recipe, params.seeds[0]),
-    }
+    block = params.blocks[0]
+    nets = {"teacher": params.nets.teacher_of(block), "hard": params.nets.hard(block)}
     if not again:
         known = store.read_latency(where)
         if known is not None and set(known["run_id"]) == {spec.run_id for spec in nets.values()}:
@@ -70,18 +62,18 @@ def measure_latency(params: p.Q1, store: Store, *, again: bool = False) -> pd.Da
     return frame
 
 
-def _measure_latency(params: p.Q1, nets: dict[str, RunSpec], store: Store) -> None:
+def _measure_latency(params: Q1, nets: dict[str, RunSpec], store: Store) -> None:
     import torch
 
-    from darkknowledge import cost, data, run
+    from darkknowledge.experiment import cost, data, run
 
     images = data.scaled(data.load(nets["hard"].data, params.data_root or None).test.images)
     rows = []
     for arm, spec in nets.items():
         run.execute(spec, store, params.data_root or None, need_weights=True)
-        model = run.trained_network(spec, tuple(images.shape[1:]), store).to(params.device)
+        model = run.trained_network(spec, tuple(images.shape[1:]), store).to(params.nets.device)
         for batch in (1, min(params.latency_batch, len(images))):
-            part = images[:batch].to(params.device)
+            part = images[:batch].to(params.nets.device)
             timing = cost.latency(model, part, threads=1, seconds=params.latency_seconds)
             rows.append(
                 {
@@ -90,7 +82,7 @@ def _measure_latency(params: p.Q1, nets: dict[str, RunSpec], store: Store) -> No
                     "batch": batch,
                     "threads": 1,
                     **timing,
-                    "device_name": cost.device_name(params.device),
+                    "device_name": devices.device_name(params.nets.device),
                     "torch": torch.__version__,
                 }
             )
@@ -98,12 +90,12 @@ def _measure_latency(params: p.Q1, nets: dict[str, RunSpec], store: Store) -> No
     atomic_write(path, pd.DataFrame(rows).to_csv(index=False).encode())
 
 
-def describe_soft_labels(params: p.Q2, store: Store) -> Path:
+def describe_soft_labels(params: Q2, store: Store) -> Path:
     """Store what the first teacher says of the first test image of each class: its logits, a row a
     class, for the images that a data set's contact sheet begins its rows with. Kept as long as the
     teacher is the same."""
     path = store.exhibit_path(p.destination("q2", params), SOFT_LABELS)
-    teacher = SpecBuilder(params).teachers()[0]
+    teacher = params.nets.teacher_of(params.blocks[0])
     try:
         if json.loads(path.read_text(encoding="utf-8"))["run_id"] == teacher.run_id:
             return path
@@ -113,8 +105,8 @@ def describe_soft_labels(params: p.Q2, store: Store) -> Path:
     return path
 
 
-def _describe_soft_labels(params: p.Q2, teacher: RunSpec, store: Store, path: Path) -> None:
-    from darkknowledge import data, run, training
+def _describe_soft_labels(params: Q2, teacher: RunSpec, store: Store, path: Path) -> None:
+    from darkknowledge.experiment import data, run, training
 
     run.execute(teacher, store, params.data_root or None, need_weights=True)
     test = data.load(teacher.data, params.data_root or None).test
@@ -126,14 +118,15 @@ def _describe_soft_labels(params: p.Q2, teacher: RunSpec, store: Store, path: Pa
     atomic_write(path, (json.dumps(body) + "\n").encode())
 
 
-def complete(question: str, params: p.Anything) -> pd.DataFrame:
+def complete(question: str, params: Parameters) -> pd.DataFrame:
     """Train what a question's grid lacks, write its table and return the frame; for notebooks.
 
     Raises RuntimeError if a run failed or could not be trained here.
     """
     store = store_of(params)
-    outcome = workers.complete(ordered(grid(question, params)), store, params.data_root or None)
-    frame = publish(question, params, store)
+    planned = QUESTIONS[question].grid(params)
+    outcome = workers.complete(specs(planned), store, params.data_root or None)
+    frame = write_table(question, params, store)
     print(
         f"{question}: {len(outcome.trained)} runs trained, {len(outcome.stored)} were stored already"
     )
@@ -147,15 +140,15 @@ def complete(question: str, params: p.Anything) -> pd.DataFrame:
     return frame
 
 
-def prepare(chosen: dict[str, p.Anything], store: Store, *, progress: bool = True) -> Outcome:
+def prepare(chosen: dict[str, Parameters], store: Store, *, progress: bool = True) -> Outcome:
     """Train what all these questions lack, in one pool of workers, then measure what their exhibits
     need, so that their notebooks find everything stored. Says what became of the runs."""
-    plans = (plan for question, params in chosen.items() for plan in grid(question, params))
+    planned = ordered(grids(chosen).values())
     data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
-    outcome = workers.complete(ordered(plans), store, data_root, progress=progress)
+    outcome = workers.complete(specs(planned), store, data_root, progress=progress)
     for params in chosen.values() if outcome.complete else ():
-        if isinstance(params, p.Q1):
+        if isinstance(params, Q1):
             measure_latency(params, store)
-        if isinstance(params, p.Q2):
+        if isinstance(params, Q2):
             describe_soft_labels(params, store)
     return outcome

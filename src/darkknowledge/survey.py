@@ -5,24 +5,19 @@ Nothing here loads torch, which takes seconds: what there is to do is said at on
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import math
-import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from darkknowledge.grids import Planned, ordered
-from darkknowledge.params import SEARCH
+from darkknowledge import devices
+from darkknowledge.devices import side_by_side, trainable
+from darkknowledge.layout import Record
+from darkknowledge.questions.base import Planned
 from darkknowledge.records import Run, Store
 from darkknowledge.spec import DEVICES, RunSpec
-
-#: Small nets leave most of a GPU idle; this many share one.
-RUNS_A_GPU = 6
 
 
 @dataclass
@@ -87,59 +82,39 @@ def weights_here(spec: RunSpec, store: Store) -> bool:
     return record is not None and store.weights_match(record)
 
 
-# -- devices ----------------------------------------------------------------------------------------
-
-
-def available(device: str) -> bool:
-    """Whether this machine has the device type. torch, which knows, is asked only where there is a
-    driver that it could find a GPU by."""
-    if device == "cpu" or not _has_driver():
-        return device == "cpu"
-    from darkknowledge import run  # it loads torch
-
-    return run.available(device)
-
-
-def trainable(device: str, precision: str) -> bool:
-    """Whether such runs can be trained here: their device is here, and multiplies bf16 if it is a CPU
-    that should, rather than emulating it slowly."""
-    return available(device) and ((device, precision) != ("cpu", "bf16") or _multiplies_bf16())
-
-
-def _has_driver() -> bool:
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):  # they are hidden
-        return False
-    try:
-        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
-        return Path("/dev/kfd").exists()  # AMD's, which torch takes for cuda too
-    return True
-
-
-@functools.cache
-def _multiplies_bf16() -> bool:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # not Linux
-        from darkknowledge import cost  # it loads torch
-
-        return cost.multiplies_bf16()
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(text.split()))
-
-
-def cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def side_by_side(device: str) -> int:
-    """How many runs go at a time: one per CPU core; on a GPU as many as share one."""
-    return RUNS_A_GPU if device == "cuda" else cores()
-
-
 def default_jobs(specs: list[RunSpec]) -> int:
     """How many of these runs go at a time."""
     return side_by_side("cuda" if any(spec.device == "cuda" for spec in specs) else "cpu")
+
+
+# -- processors -------------------------------------------------------------------------------------
+
+
+def processor_words(processor: Mapping[str, Any]) -> str:
+    """A type of processor in words, as "AuthenticAMD AVX512 with bf16"."""
+    bf16 = "with" if processor["bf16"] else "without"
+    return f"{processor['vendor']} {processor['capability']} {bf16} bf16"
+
+
+def begun_elsewhere(planned: Iterable[Planned], store: Store) -> dict[str, str]:
+    """The missing runs, by id, whose block was begun on another type of processor, which is named: on
+    one data set all runs of a block come from one type, so that both sides of a comparison do."""
+    every, begun, missing = list(planned), dict[tuple[str, int], set[str]](), list[Planned]()
+    for one in every:
+        if record := store.read(one.spec.data.name, one.spec.run_id):
+            if processor := record["provenance"].get("processor"):
+                key = one.spec.data.name, one.block
+                begun.setdefault(key, set()).add(processor_words(processor))
+        else:
+            missing.append(one)
+    if not any((one.spec.data.name, one.block) in begun for one in missing):
+        return {}
+    here = processor_words(devices.processor())
+    return {
+        one.spec.run_id: ", ".join(sorted(types))
+        for one in missing
+        if (types := begun.get((one.spec.data.name, one.block), {here})) != {here}
+    }
 
 
 # -- time -------------------------------------------------------------------------------------------
@@ -155,7 +130,7 @@ class Throughput:
             if record := store.read(spec.data.name, spec.run_id):
                 self.note(spec, record)
 
-    def note(self, spec: RunSpec, record: dict[str, Any]) -> None:
+    def note(self, spec: RunSpec, record: Record) -> None:
         """Learn from a finished run."""
         rate = record["provenance"]["images_per_second"]
         if rate > 0:
@@ -195,15 +170,14 @@ def _images(spec: RunSpec) -> int:
 NEEDED = {"cpu": "a CPU that multiplies bf16", "cuda": "a GPU"}
 
 
-def counts(profile: str, plans: dict[str, list[Planned]], outcome: Outcome) -> list[str]:
-    """The one count of a profile's runs: each once, though questions share them; what the search for
-    recipes alone needs stands apart."""
-    asked = (plan for q, planned in plans.items() if q != SEARCH for plan in planned)
-    proper = ordered(asked)
-    known = {spec.run_id for spec in proper}
-    search = [spec for spec in ordered(plans.get(SEARCH, [])) if spec.run_id not in known]
-    parts = {profile: proper, "search for recipes": search}
-    return [f"{name}: {tally(specs, outcome)}" for name, specs in parts.items() if specs]
+def counts(profile: str, planned: Iterable[Planned], outcome: Outcome) -> str:
+    """The one count of a profile's runs: each once, though questions share them."""
+    return f"{profile}: {tally(specs(planned), outcome)}"
+
+
+def specs(planned: Iterable[Planned]) -> list[RunSpec]:
+    """The planned runs, each once, in the order given."""
+    return list({one.spec.run_id: one.spec for one in planned}.values())
 
 
 def tally(specs: list[RunSpec], outcome: Outcome) -> str:
@@ -232,7 +206,7 @@ def waiting(plans: Iterable[Planned], outcome: Outcome, throughput: Throughput) 
     asks for them, with what they cost together."""
     names: dict[str, str] = {}
     for plan in plans:
-        nets = plan.pair if ">" in plan.pair else plan.spec.model.label
+        nets = plan.spec.model.label
         spec: RunSpec | None = plan.spec
         while spec is not None:  # its teachers are trained for it
             names.setdefault(spec.run_id, f"{plan.question} {nets}")

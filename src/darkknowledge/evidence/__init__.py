@@ -1,0 +1,1 @@
+"""What the records say: samples by block, intervals, claims with verdicts, sentences."""

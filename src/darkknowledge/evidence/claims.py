@@ -1,0 +1,196 @@
+"""Claims as data: a difference over blocks, the family that it is judged in, its interval and verdict."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from darkknowledge.evidence import samples
+from darkknowledge.evidence import stats as st
+from darkknowledge.evidence.samples import Measure, Sample
+from darkknowledge.evidence.stats import Effect, Verdict
+
+#: The family of the primary claims, one per question and one for the discussion, and how many they are.
+PRIMARY, PRIMARIES = "primary", 7
+#: The share of test images below which a difference in errors does not matter.
+MATTERS = {"mnist": 0.001, "mnist5k": 0.001, "mnist5k_rgb": 0.001}
+MATTERS_ELSEWHERE = 0.005
+#: The same for a recall, in points.
+POINTS = 1.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A difference, subject minus reference, as a mean over blocks.
+
+    ``family`` and ``members`` say among how many claims it is judged; its interval is at
+    1 − 0.05/members (Bonferroni). ``unit`` is "errors" of ``images`` or "points" of recall; ``delta`` is
+    in it. ``data`` are the settings that it is about, as a temperature or a width.
+    """
+
+    id: str
+    subject: str
+    reference: str
+    difference: Sample
+    family: str
+    members: int
+    unit: str
+    delta: float
+    images: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def effect(self) -> Effect:
+        """The mean with the interval that decides."""
+        return self.difference.pure.effect(1 - 0.05 / self.members)
+
+    @property
+    def verdict(self) -> Verdict:
+        """By the rule of the analysis plan."""
+        return st.verdict(self.effect, self.delta, lower_is_better=self.unit == "errors")
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is any block."""
+        return self.effect.n > 0
+
+    @property
+    def better(self) -> bool:
+        """Whether the subject is better."""
+        return self.verdict.better
+
+    @property
+    def worse(self) -> bool:
+        """Whether the subject is worse."""
+        return self.verdict.worse
+
+    @property
+    def slight(self) -> bool:
+        """Whether it is better or worse by less than matters."""
+        return self.verdict in (Verdict.BETTER_SLIGHTLY, Verdict.WORSE_SLIGHTLY)
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether subject and reference are equivalent."""
+        return self.verdict is Verdict.EQUIVALENT
+
+    @property
+    def imprecise(self) -> bool:
+        """Whether there are blocks enough and the interval decides nothing."""
+        return self.verdict is Verdict.IMPRECISE
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few blocks for a verdict."""
+        return self.verdict is Verdict.FEW
+
+    @property
+    def planned(self) -> int:
+        """How many blocks there are to be."""
+        return len(self.difference.planned)
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs that the claim rests on."""
+        used = self.difference.pure
+        return tuple(sorted({run for block in used.values for run in used.runs[block]}))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The claim as plain JSON values; what is not defined is None."""
+
+        def plain(value: float) -> float | None:
+            return value if math.isfinite(value) else None
+
+        return {
+            "id": self.id,
+            "subject": self.subject,
+            "reference": self.reference,
+            "unit": f"errors of {self.images}" if self.unit == "errors" else self.unit,
+            "difference": plain(self.effect.mean),
+            "low": plain(self.effect.low),
+            "high": plain(self.effect.high),
+            "level": self.effect.level,
+            "p": plain(self.effect.p),
+            "n": self.effect.n,
+            "planned": self.planned,
+            "family": self.family,
+            "members": self.members,
+            "delta": plain(self.delta),
+            "verdict": self.verdict.value,
+            "blocks": sorted(self.difference.pure.values),
+            "mixed": sorted(self.difference.mixed),
+            "data": dict(self.data),
+            "runs": list(self.run_ids),
+        }
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A question as its records have it: its frame, one row per run, the true test labels by data set,
+    and the files beside the tables that its exhibits show, by name. Claims are looked up by the part of
+    their id behind the dot."""
+
+    question: str
+    frame: pd.DataFrame
+    labels: Mapping[str, str]
+    files: Mapping[str, Path] = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)
+
+    def sample(self, measure: str | Measure = "test_errors", **where: Any) -> Sample:
+        """Numbers by block, test errors by default, of the runs that ``where`` selects by columns."""
+        return samples.sample(self.frame, measure, **where)
+
+    def rows(self, **where: Any) -> pd.DataFrame:
+        """The rows that ``where`` selects."""
+        return samples.select(self.frame, **where)
+
+    def images(self, dataset: str) -> int:
+        """How many test images a data set has; 0 where that is not known yet."""
+        return len(self.labels.get(dataset, ""))
+
+    @property
+    def dataset(self) -> str:
+        """The data set of the question's first runs."""
+        return str(self.frame["dataset"].iloc[0])
+
+    def claim(
+        self,
+        name: str,
+        subject: str,
+        reference: str,
+        difference: Sample,
+        family: str,
+        members: int,
+        *,
+        unit: str = "errors",
+        dataset: str = "",
+        **data: Any,
+    ) -> None:
+        """Add a claim. ``subject`` and ``reference`` are arms' keys, or words."""
+        dataset = dataset or self.dataset
+        images = self.images(dataset)
+        delta = images * MATTERS.get(dataset, MATTERS_ELSEWHERE) if unit == "errors" else POINTS
+        self.claims[name] = Claim(
+            f"{self.question}.{name}",
+            subject,
+            reference,
+            difference,
+            family,
+            members,
+            unit,
+            delta,
+            images,
+            data,
+        )
+
+    def primary(
+        self, name: str, subject: str, reference: str, difference: Sample, **rest: Any
+    ) -> None:
+        """Add the question's primary claim."""
+        self.claim(name, subject, reference, difference, PRIMARY, PRIMARIES, **rest)

@@ -1,0 +1,118 @@
+"""Numbers by block, and the runs that they come from: what every claim is a difference of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from darkknowledge.evidence import stats as st
+
+#: A measure of a run's row.
+Measure = Callable[[Any], float]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A number for each measured block. ``planned`` are the blocks that there are to be; ``runs`` and
+    ``processors`` (their types, in words) are those that a block's number comes from.
+
+    Sums and differences take the blocks that both sides have.
+    """
+
+    values: Mapping[int, float]
+    planned: frozenset[int]
+    runs: Mapping[int, frozenset[str]]
+    processors: Mapping[int, frozenset[str]]
+
+    def _with(self, other: Sample, join: Callable[[float, float], float]) -> Sample:
+        both = [block for block in self.values if block in other.values]
+        return Sample(
+            {b: join(self.values[b], other.values[b]) for b in both},
+            self.planned & other.planned,
+            {b: self.runs[b] | other.runs[b] for b in both},
+            {b: self.processors[b] | other.processors[b] for b in both},
+        )
+
+    def __add__(self, other: Sample) -> Sample:
+        return self._with(other, lambda a, b: a + b)
+
+    def __sub__(self, other: Sample) -> Sample:
+        return self._with(other, lambda a, b: a - b)
+
+    def __mul__(self, factor: float) -> Sample:
+        scaled = {block: factor * value for block, value in self.values.items()}
+        return Sample(scaled, self.planned, self.runs, self.processors)
+
+    @property
+    def mixed(self) -> frozenset[int]:
+        """Blocks whose runs come from more than one type of processor: no comparison has them."""
+        return frozenset(b for b, types in self.processors.items() if len(types) > 1)
+
+    @property
+    def pure(self) -> Sample:
+        """Without the mixed blocks."""
+        values = {b: value for b, value in self.values.items() if b not in self.mixed}
+        return Sample(values, self.planned, self.runs, self.processors)
+
+    @property
+    def mean(self) -> float:
+        """NaN without a block."""
+        return float(np.mean(list(self.values.values()))) if self.values else float("nan")
+
+    def effect(self, level: float = st.LEVEL) -> st.Effect:
+        """The mean with its interval over blocks."""
+        return st.mean(list(self.values.values()), level)
+
+
+EMPTY = Sample({}, frozenset(), {}, {})
+
+
+def average(samples: Sequence[Sample]) -> Sample:
+    """The mean of several samples, block by block."""
+    total = samples[0]
+    for sample in samples[1:]:
+        total = total + sample
+    return total * (1 / len(samples))
+
+
+def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows of a question's frame whose columns have these values."""
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def sample(frame: pd.DataFrame, measure: str | Measure = "test_errors", **where: Any) -> Sample:
+    """The blocks' numbers of the one run per block that ``where`` selects, by a column or by a function
+    of its row. Raises ValueError if it selects several runs of a block."""
+    rows = select(frame, **where)
+    if rows["block"].duplicated().any():
+        raise ValueError(f"{where} selects several runs per block")
+    values, runs, processors = {}, {}, {}
+    done = rows[rows["record"].map(bool)]
+    if not len(done):
+        return Sample({}, frozenset(rows["block"].tolist()), {}, {})
+    measured = (
+        done[measure].tolist()
+        if isinstance(measure, str)
+        else map(measure, done.to_dict("records"))
+    )
+    columns = (done[name].tolist() for name in ("block", "run_id", "record"))
+    for block, run_id, record, value in zip(*columns, measured, strict=True):
+        values[block] = float(value)
+        runs[block] = frozenset([run_id])
+        processor = record["provenance"].get("processor") or {}
+        processors[block] = frozenset([repr(sorted(processor.items()))])
+    return Sample(values, frozenset(rows["block"].tolist()), runs, processors)
+
+
+def ratio(part: Sample, whole: Sample) -> float:
+    """The mean of ``part`` as a share of the mean of ``whole``, over the blocks that both have; NaN
+    without one, or where the whole is 0."""
+    blocks = [b for b in part.values if b in whole.values]
+    total = sum(whole.values[b] for b in blocks)
+    return sum(part.values[b] for b in blocks) / total if total else float("nan")

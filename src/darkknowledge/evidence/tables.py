@@ -1,0 +1,117 @@
+"""Tables as Markdown, and those that every question has: its arms, and its claims."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from darkknowledge.evidence import text
+from darkknowledge.evidence.arms import label
+from darkknowledge.evidence.claims import Claim, Findings
+
+#: What the padding of a table's cell is worth, in characters.
+PADDING = 4
+#: How much more room numbers get than words of their length.
+NUMBERS = 1.3
+#: No column counts as wider than this many characters.
+WIDEST = 48
+
+
+def markdown(frame: pd.DataFrame, align: str = "") -> str:
+    """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
+    align = align or "l" + "r" * (frame.shape[1] - 1)
+    names = {"l": "left", "r": "right", "c": "center"}
+    lines = frame.to_markdown(
+        index=False, colalign=[names[a] for a in align], disable_numparse=True
+    )
+    # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too,
+    # long texts must leave the other columns room, and numbers are not to be broken.
+    head, rule, *rows = lines.splitlines()
+
+    def dashes(found: re.Match) -> str:
+        numbers = found[2] and not found[1]
+        width = round(len(found[0]) * NUMBERS) if numbers else min(len(found[0]), WIDEST)
+        return f"{found[1]}{'-' * (width + PADDING)}{found[2]}"
+
+    return "\n".join([head, re.sub(r"(:?)-+(:?)", dashes, rule), *rows])
+
+
+def alignment(frame: pd.DataFrame) -> str:
+    """Numbers to the right, words to the left: by what stands in the columns."""
+
+    def numeric(column: str) -> bool:
+        cells = [str(value) for value in frame[column] if str(value) not in ("", "—")]
+        return bool(cells) and all(re.match(r"[−+<≈]?\s?\d", cell) for cell in cells)
+
+    return "".join("r" if numeric(column) else "l" for column in frame)
+
+
+def effect(claim: Claim) -> str:
+    """The difference of a claim with the interval that decides, for a table."""
+    return f"{text.cell(claim.effect)} {claim.unit}" if claim.measured else "—"
+
+
+def k_of_n(k: int, n: int) -> str:
+    """``5``, or ``3 of 5`` in one piece while some are missing."""
+    return f"{n}" if k == n else f"{k}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{n}"
+
+
+def claims(found: dict[str, Claim]) -> pd.DataFrame:
+    """Every measured claim: verdict, difference with the interval that decides, blocks, the family that
+    it is judged in with its members, and the paired test's p, not adjusted."""
+    return pd.DataFrame(
+        [
+            {
+                "claim": f"{label(c.subject)} against {label(c.reference)}",
+                "verdict": c.verdict.value,
+                "difference": effect(c),
+                "n": k_of_n(c.effect.n, c.planned),
+                "family (members)": f"{c.family} ({c.members})",
+                "p": text.p_value(c.effect.p),
+            }
+            for c in found.values()
+            if c.measured
+        ]
+    )
+
+
+def arms(f: Findings, reference: str = "hard") -> pd.DataFrame:
+    """All arms in the order of training: test errors with a 95 % interval over blocks, the mean
+    difference from hard labels on the same network, and what is measured beside. ``reference`` names
+    the arm of hard labels."""
+    rows = []
+    keys = ["dataset", "model", "arm", "temperature", "alpha", "omitted", "kept"]
+    for (dataset, model, arm, t, alpha, omitted, kept), runs in f.frame.groupby(keys, sort=False):
+        sample = f.sample(
+            dataset=dataset, model=model, arm=arm, temperature=t, alpha=alpha, omitted=omitted,
+            kept=kept,
+        )  # fmt: skip
+        same = f.rows(dataset=dataset, model=model, arm=reference)
+        against = (
+            sample - f.sample(dataset=dataset, model=model, arm=reference)
+            if arm not in (reference, "teacher") and len(same)
+            else None
+        )
+        rows.append(
+            {
+                "arm": label(arm)
+                + (f", without {omitted}" if omitted else "")
+                + (f", only {kept}" if kept else ""),
+                "network": text.network(model),
+                "T": f"{t:g}" if alpha else "",
+                "α": f"{alpha:g}" if alpha else "",
+                "test errors": text.cell(sample.effect()),
+                "from hard labels": text.signed(against.mean) if against else "",
+                "NLL": text.number(runs["nll"].mean(), 4),
+                "ECE (%)": text.number(100 * runs["ece"].mean(), 2),
+                "agreement (%)": agreement(runs["teacher_agreement"].mean()),
+                "blocks": k_of_n(len(sample.values), len(sample.planned)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def agreement(share: float) -> str:
+    """The share of test images on which student and teacher agree, in percent."""
+    return "" if share != share else text.number(100 * share, 2)

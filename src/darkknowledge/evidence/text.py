@@ -1,0 +1,145 @@
+"""Numbers as words: how counts, effects and intervals are written in sentences and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from darkknowledge.evidence.claims import Claim
+from darkknowledge.evidence.stats import Effect
+
+MINUS = "−"
+#: Data sets as people call them.
+DATASETS = {
+    "mnist": "MNIST",
+    "mnist5k": "5,000 digits of MNIST",
+    "mnist5k_rgb": "5,000 digits of MNIST in colour",
+    "cifar10": "CIFAR-10",
+    "cifar10_jpeg": "CIFAR-10 (JPEG)",
+}
+#: Families of networks as people call them.
+NETWORKS = {"airbench": "convolutional", "plain_cnn": "convolutional", "mlp": ""}
+
+
+def number(value: float, decimals: int = 1) -> str:
+    """A number with a real minus sign; an em dash for NaN."""
+    if value is None or math.isnan(value):
+        return "—"
+    text = f"{value:,.{decimals}f}"
+    return text.replace("-", MINUS) if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def errors(value: float) -> str:
+    """A mean count: no decimals from 100 on, one below."""
+    return number(value, 0 if abs(value) >= 99.95 else 1)
+
+
+def signed(value: float, decimals: int | None = None) -> str:
+    """A number that always carries its sign."""
+    text = errors(value) if decimals is None else number(value, decimals)
+    return text if text.startswith((MINUS, "—")) else f"+{text}"
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """A share as ``45 %``, with a space that does not break."""
+    return f"{number(100 * share, decimals)}\N{NO-BREAK SPACE}%"
+
+
+def _unit(claim: Claim, value: float) -> str:
+    one = claim.unit.removesuffix("s")
+    return one if errors(abs(value)) in ("1", "1.0") else claim.unit
+
+
+def _direction(claim: Claim, value: float) -> str:
+    """``fewer`` or ``more`` errors; ``lower`` or ``higher`` by so many points."""
+    words = ("fewer", "more") if claim.unit == "errors" else ("lower", "higher")
+    return words[value > 0]
+
+
+def effect(claim: Claim) -> str:
+    """``37 errors fewer``, ``2.1 points higher``."""
+    mean = claim.effect.mean
+    return f"{errors(abs(mean))} {_unit(claim, mean)} {_direction(claim, mean)}"
+
+
+def bounds(claim: Claim) -> str:
+    """The interval that decides: ``30 to 44`` where both ends have the sign of the mean, else
+    ``between 3 errors fewer and 13 more``; ``no interval`` where there is none."""
+    found = claim.effect
+    if not found.bounded:
+        return "no interval"
+    if found.decided:
+        low, high = sorted((abs(found.low), abs(found.high)))
+        return f"{errors(low)} to {errors(high)}"
+    down, up = (_direction(claim, value) for value in (found.low, found.high))
+    return f"between {errors(-found.low)} {_unit(claim, found.low)} {down} and {errors(found.high)} {up}"
+
+
+def told(claim: Claim) -> str:
+    """The effect with its interval: ``37 errors fewer (30 to 44)``; where it is undecided the interval
+    alone."""
+    if not claim.measured:
+        return "not measured"
+    if not claim.effect.bounded:
+        return f"{effect(claim)} ({blocks(claim.effect.n)})"
+    return f"{effect(claim)} ({bounds(claim)})" if claim.effect.decided else bounds(claim)
+
+
+def blocks(n: int) -> str:
+    """``10 independent pairs``: of runs that share nothing with other pairs."""
+    return f"{number(n, 0)} independent pair" + ("" if n == 1 else "s")
+
+
+def cell(found: Effect, decimals: int | None = None) -> str:
+    """``mean (low to high)`` for a table; the mean alone where there is no interval."""
+    if found.n == 0:
+        return "—"
+    parts = [found.mean, found.low, found.high]
+    mean, low, high = (errors(v) if decimals is None else number(v, decimals) for v in parts)
+    return f"{mean} ({low} to {high})" if found.bounded else mean
+
+
+def p_value(p: float) -> str:
+    """``0.012``, ``< 0.001``, or an em dash."""
+    return "—" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that suits it."""
+    if math.isnan(value):
+        return "—"
+    for limit, factor, unit in (
+        (1e-3, 1e6, "µs"),
+        (1, 1e3, "ms"),
+        (120, 1, "s"),
+        (7200, 1 / 60, "min"),
+    ):
+        if value < limit:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value / 3600:.3g} h"
+
+
+def joined(items: Iterable[str]) -> str:
+    """``a, b and c``."""
+    listed = list(items)
+    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+
+
+def values(items: Iterable[float]) -> str:
+    """``1, 4 and 20``: numbers without trailing zeros."""
+    return joined([f"{v:g}" for v in items])
+
+
+def network(label: str) -> str:
+    """A network as people call it: ``800-unit network``, ``convolutional network (32, 128, 128)``."""
+    name, *widths = label.split("-")
+    if name == "mlp" and len(set(widths)) == 1:
+        return f"{int(widths[0]):,}-unit network"
+    kind = " ".join([NETWORKS.get(name, name), "network"]).strip()
+    return f"{kind} ({', '.join(widths)})" if widths else kind
+
+
+def sentence(text: str) -> str:
+    """With a capital first letter and single spaces."""
+    text = " ".join(text.split())
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,112 @@
+"""The card of published weights: of which run they are, how good, and which bytes; read without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darkknowledge.layout import Record
+from darkknowledge.records import file_sha256
+from darkknowledge.spec import DataSpec, ModelSpec
+
+LICENCE = "MIT"
+
+
+class WeightsError(RuntimeError):
+    """Weights, a card or an image that cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of published weights: of which run, trained on what, how good, which bytes."""
+
+    run_id: str
+    label: str
+    model: ModelSpec
+    data: DataSpec
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    test_errors: int
+    test_images: int
+    sha256: str
+
+    @classmethod
+    def of(
+        cls,
+        record: Record,
+        shape: tuple[int, ...],
+        classes: tuple[str, ...],
+        test_errors: int,
+    ) -> Card:
+        """The card of a stored run whose net takes images of ``shape`` [channels, height, width]
+        and makes ``test_errors``; ``classes`` are their names."""
+        spec = record["spec"]
+        return cls(
+            run_id=record["run_id"],
+            label=record["label"],
+            model=ModelSpec(**spec["model"]),
+            data=DataSpec(**spec["data"]),
+            shape=tuple(shape),
+            classes=classes,
+            test_errors=test_errors,
+            test_images=record["test"]["n"],
+            sha256=record["weights_sha256"],
+        )
+
+    def as_dict(self, source: str) -> dict[str, Any]:
+        """As plain JSON values, with the words that people look for first, and where the data come
+        from."""
+        return {
+            "run_id": self.run_id,
+            "label": self.label,
+            "licence": LICENCE,
+            "test_accuracy": 1 - self.test_errors / self.test_images,
+            "test_errors": self.test_errors,
+            "test_images": self.test_images,
+            "model": vars(self.model),
+            "data": vars(self.data),
+            "source": source,
+            "input": {"shape": self.shape, "pixels": "0 to 1; digits are light on dark"},
+            "classes": self.classes,
+            "sha256": self.sha256,
+        }
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a weights file lies: beside it."""
+    return weights.with_suffix(".json")
+
+
+def read_card(weights: Path) -> Card:
+    """The card of a weights file, after a look whether they belong together. Raises WeightsError."""
+    path = card_path(weights)
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        card = Card(
+            run_id=str(body["run_id"]),
+            label=str(body["label"]),
+            model=ModelSpec(**body["model"]),
+            data=DataSpec(**body["data"]),
+            shape=tuple(int(x) for x in body["input"]["shape"]),
+            classes=tuple(map(str, body["classes"])),
+            test_errors=int(body["test_errors"]),
+            test_images=int(body["test_images"]),
+            sha256=str(body["sha256"]),
+        )
+        found = file_sha256(weights)
+    except OSError as error:
+        raise WeightsError(
+            f"{error.filename}: {error.strerror}; weights need their card."
+        ) from None
+    except RecursionError:
+        raise WeightsError(f"{path} is no card of published weights (nested too deeply).") from None
+    except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:240]
+        raise WeightsError(f"{path} is no card of published weights ({reason}).") from None
+    if found != card.sha256:
+        raise WeightsError(f"{weights} is not the file that its card describes: fetch both again.")
+    if len(card.classes) != card.data.classes or len(card.shape) != 3:
+        raise WeightsError(f"{path} contradicts itself: fetch it again.")
+    return card

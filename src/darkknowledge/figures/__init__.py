@@ -1,1 +1,0 @@
-"""Tidy frames → matplotlib figures, a module a question."""

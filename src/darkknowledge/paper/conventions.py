@@ -1,0 +1,94 @@
+"""How others write the distillation loss, and what their settings are in this study's convention.
+
+Ours: L = w_hard · CE + w_soft · T² · KL, the KL summed over the classes, mean over the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from darkknowledge.spec import LossSpec, positive
+
+
+def hinton(temperature: float, alpha: float) -> LossSpec:
+    """Hinton et al. (2015), section 2: soft targets weigh alpha, times T²; true labels the rest."""
+    return LossSpec.mix("kd", temperature, alpha)
+
+
+def yuan(temperature: float, alpha: float, classes: int, multiplier: float = 1.0) -> LossSpec:
+    """The code of Yuan et al. (2020): (1 − alpha) · CE + alpha · T² · multiplier · KL, where
+    PyTorch's default average over batch *and* classes makes the KL ``classes`` times weaker."""
+    ours = LossSpec.element_mean("kd", temperature, alpha, classes)
+    factor = positive("multiplier", multiplier)
+    return LossSpec("kd", temperature, ours.w_hard, round(factor * ours.w_soft, 12))
+
+
+def torchdistill(temperature: float, alpha: float) -> LossSpec:
+    """torchdistill's KDLoss (alpha above 0): alpha · CE + (1 − alpha) · T² · KL, alpha on the true
+    labels."""
+    return LossSpec.mix("kd", temperature, round(1 - alpha, 12))
+
+
+def keras(temperature: float, alpha: float) -> LossSpec:
+    """The Keras example: alpha · CE + (1 − alpha) · T² · KL, alpha on the true labels. As first
+    published, in 2020, it had no T²."""
+    return torchdistill(temperature, alpha)
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A source, its formula as TeX, an example of its settings, and what they are in ours."""
+
+    source: str
+    formula: str
+    settings: str
+    ours: LossSpec
+
+
+def examples() -> list[Convention]:
+    """An example of each source's settings, converted."""
+    mix = r"(1-\alpha)\,\mathrm{CE} + \alpha\,T^2\,"
+    other = r"\alpha\,\mathrm{CE} + (1-\alpha)\,T^2\,\mathrm{KL}"
+    make: list[tuple[str, str, str, Callable[[], LossSpec]]] = [
+        (
+            "Hinton et al. [-@hinton2015]",
+            mix + r"\mathrm{KL}",
+            "T = 20, α = 0.9 (α not stated there)",
+            lambda: hinton(20, 0.9),
+        ),
+        (
+            "Yuan et al. [-@yuan2020], normal",
+            mix + r"\mathrm{KL}/K",
+            "T = 20, α = 0.9, K = 10",
+            lambda: yuan(20, 0.9, 10),
+        ),
+        (
+            "Yuan et al. [-@yuan2020], reversed",
+            mix + r"\mathrm{KL}/K",
+            "T = 20, α = 0.05, K = 10",
+            lambda: yuan(20, 0.05, 10),
+        ),
+        (
+            "Yuan et al. [-@yuan2020], self",
+            mix + r"m\,\mathrm{KL}/K",
+            "T = 20, α = 0.9, m = 10, K = 100",
+            lambda: yuan(20, 0.9, 100, 10),
+        ),
+        ("torchdistill [@torchdistill]", other, "T = 4, α = 0.5", lambda: torchdistill(4, 0.5)),
+        ("Keras example since 2022 [@keraskd]", other, "T = 10, α = 0.1", lambda: keras(10, 0.1)),
+    ]
+    return [Convention(source, formula, text, f()) for source, formula, text, f in make]
+
+
+def table() -> pd.DataFrame:
+    """The examples, one per row."""
+    rows = [
+        [c.source, f"${c.formula}$", c.settings]
+        + [f"{value:g}" for value in (c.ours.w_hard, c.ours.w_soft, c.ours.temperature)]
+        for c in examples()
+    ]
+    names = ["source", "their loss", "an example", "*w*~hard~", "*w*~soft~", "*T*"]
+    return pd.DataFrame(rows, columns=names)

@@ -1,0 +1,85 @@
+"""The published editions of a profile: PDF, Markdown, script-free HTML, and the README's answers.
+
+Each carries the fingerprint of the records that it shows, so that a stale one is found out.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from darkknowledge.config import project_root
+from darkknowledge.evidence.claims import PRIMARY
+from darkknowledge.evidence.stats import FEWEST
+from darkknowledge.paper.execution import DOCUMENTS, FIGURES
+from darkknowledge.paper.pandoc import Pandoc
+from darkknowledge.paper.paper import Paper
+from darkknowledge.paper.rendering import render
+from darkknowledge.records import Store, atomic_write
+
+NAME = "dark-knowledge"
+#: The figure that the README shows.
+SHOWN = "paper-figure-q2-differences.svg"
+#: The README's part that is made from the records stands between these lines.
+BEGIN, END = "<!-- answers: made by `make publish` -->", "<!-- end of answers -->"
+
+
+def folder() -> Path:
+    """Where the published editions lie."""
+    return project_root() / "report" / "published"
+
+
+def publish(profile: str, store: Store) -> list[Path]:
+    """Render a profile and put its editions into ``report/published`` and its findings into the
+    README; returns the files. The packages render it, Quarto or not: their pages hold no script.
+    Raises RuntimeError if a primary claim has too few blocks for a verdict, or if a format cannot be
+    rendered, and then leaves the editions as they were."""
+    paper = Paper.load(profile, store.root)
+    if few := undecided(paper):
+        raise RuntimeError(
+            f"{', '.join(few)} have fewer than {FEWEST} blocks yet, too few to publish a verdict on: "
+            f"call 'darkknowledge train {profile}' first."
+        )
+    if not Pandoc.here():
+        raise RuntimeError(
+            "The editions are made by the packages pypandoc_binary and typst: install them, or where "
+            "the first has no wheel (on Windows on Arm), call this on another machine."
+        )
+    made, failures = render(paper, list(Pandoc.formats), Pandoc())
+    if failures:
+        raise RuntimeError("; ".join(failures))
+    target = folder()
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(made[0].parent / FIGURES, target / FIGURES)
+    names = {DOCUMENTS[0].stem: NAME}
+    found = [
+        shutil.copy(path, target / f"{names.get(path.stem, path.stem)}{path.suffix}")
+        for path in made
+    ]
+    readme = project_root() / "README.md"
+    atomic_write(readme, with_answers(readme.read_text(encoding="utf-8"), paper).encode())
+    return [*map(Path, found), readme]
+
+
+def undecided(paper: Paper) -> list[str]:
+    """The primary claims that have too few blocks for a verdict."""
+    every = [claim for claims in paper.claims.values() for claim in claims.values()]
+    return [c.id for c in every if c.family == PRIMARY and c.effect.n < FEWEST]
+
+
+def answers(paper: Paper) -> str:
+    """The README's part that is made from the records: a figure, three findings, what they rest on."""
+    figure = f"![Differences from hard labels by arm](report/published/{FIGURES}/{SHOWN})"
+    return (
+        f"{figure}\n\n{paper.text('readme', 'text')}\n\n"
+        f"{paper.progress()} planned runs are stored (fingerprint `{paper.fingerprint}`)."
+    )
+
+
+def with_answers(readme: str, paper: Paper) -> str:
+    """The README with its answers made anew. Raises RuntimeError if their place is not marked."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise RuntimeError(f"README.md has no place for the answers between {BEGIN} and {END}.")
+    return f"{before}{BEGIN}\n\n{answers(paper)}\n\n{END}{after}"

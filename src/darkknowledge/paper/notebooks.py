@@ -1,0 +1,87 @@
+"""The questions' notebooks, executed through Papermill."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import papermill
+
+from darkknowledge import params as p
+from darkknowledge import processes
+from darkknowledge.config import project_root, read_yaml
+from darkknowledge.questions.registry import QUESTIONS
+from darkknowledge.records import Store
+
+
+class NotebookError(RuntimeError):
+    """A notebook that cannot be run, or that failed; the message says where."""
+
+
+def path_of(question: str) -> Path:
+    """Where the notebook of a question lies."""
+    return project_root() / "report" / "notebooks" / f"{QUESTIONS[question].notebook}.ipynb"
+
+
+def check(path: Path, question: str) -> None:
+    """Raise NotebookError unless the notebook has a parameters cell with the question's names."""
+    if not path.is_file():
+        raise NotebookError(f"There is no notebook {path}.")
+    found = papermill.inspect_notebook(str(path))
+    if not found:
+        raise NotebookError(
+            f"{path} has no cell tagged 'parameters': Papermill would run it on its defaults."
+        )
+    p.make(question, {name: eval_default(entry["default"]) for name, entry in found.items()})
+
+
+def eval_default(text: str) -> object:
+    """A parameter's default as Papermill reads it off the cell: a Python literal."""
+    import ast
+
+    return ast.literal_eval(text)
+
+
+def execute(profile: str, question: str, store: Store) -> Path:
+    """Run a question's notebook on a profile's parameters; returns the executed notebook.
+
+    It is written beside the question's table and is a build product. Raises NotebookError.
+    """
+    source = path_of(question)
+    check(source, question)
+    settings = read_yaml(project_root() / "params" / profile / f"{question}.yaml")
+    target = store.root / profile / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters={**settings, "results_dir": str(store.root.resolve())},
+            kernel_name="python3",
+            progress_bar=False,
+            log_output=True,
+            # Each kernel would warn that it listens on this machine's own TCP ports.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            cwd=str(project_root()),
+        )
+    except papermill.PapermillExecutionError as error:
+        raise NotebookError(
+            f"{source.name} failed: {error.ename}: {error.evalue} (see {target})"
+        ) from error
+    return target
+
+
+def execute_all(profile: str, questions: list[str], store: Store) -> Iterator[tuple[str, Path]]:
+    """Run the notebooks of several questions, as many at a time as there are cores; yields question
+    and executed notebook, whichever is ready first. Raises NotebookError."""
+    jobs = min(processes.cores(), len(questions))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, processes.follow_parent)
+    try:
+        running = {pool.submit(execute, profile, q, store): q for q in questions}
+        for future in as_completed(running):
+            yield running[future], future.result()
+    finally:
+        processes.end(pool)

@@ -1,0 +1,95 @@
+"""Executed documents as HTML, PDF and Markdown, by the pandoc and the Typst of the package index."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from darkknowledge.records import atomic_write
+
+#: What pandoc is to write for each of our formats, and how.
+WRITERS = {
+    "html": [
+        *("--to", "html", "--mathml", "--embed-resources", "--toc"),
+        *("--template", "report/edition.html", "--css", "report/edition.css"),
+    ],
+    "typst": [
+        *("--to", "typst"),
+        *("--template", "report/edition.typ", "--include-in-header", "report/header.typ"),
+    ],
+    "gfm": ["--to", "gfm", "--template", "report/edition.md"],
+}
+
+
+class Pandoc:
+    """The renderer that needs nothing but packages."""
+
+    formats = tuple(WRITERS)
+
+    @staticmethod
+    def here() -> bool:
+        """Whether the packages are installed; pandoc's has no wheel for some platforms."""
+        return all(importlib.util.find_spec(name) for name in ("pypandoc", "typst"))
+
+    def __str__(self) -> str:
+        import pypandoc
+
+        versions = pypandoc.get_pandoc_version(), importlib.metadata.version("typst")
+        return "pandoc {} and Typst {}".format(*versions)
+
+    def convert(
+        self, text: str, form: str, target: Path, root: Path, date: datetime.datetime
+    ) -> None:
+        """Write an executed document to ``target``, beside which its figures lie.
+
+        ``root`` is the project's folder with ``_quarto.yml``, ``date`` that of a PDF. Raises
+        RuntimeError with the reason; a reference to nothing and a formula that pandoc cannot write
+        are such reasons too.
+        """
+        import pypandoc
+
+        if lost := re.search(r"\{\{<.*?>\}\}", text):
+            raise RuntimeError(f"{lost[0]} can be rendered by Quarto alone: get it, or do without.")
+        settings = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
+        command = [
+            *(pypandoc.get_pandoc_path(), "--from", "markdown", "--standalone", "--wrap", "none"),
+            *("--metadata-file", "_quarto.yml", "--metadata", "link-citations"),
+            *("--resource-path", str(target.parent), "--fail-if-warnings"),
+            *("--toc-depth", str(settings["toc-depth"] + 1)),  # the title counts
+            *(
+                "--lua-filter",
+                "report/answer.lua",
+                "--lua-filter",
+                "report/edition.lua",
+                "--citeproc",
+                *WRITERS[form],
+            ),
+        ]
+        done = subprocess.run(command, cwd=root, input=text.encode(), capture_output=True)
+        if done.returncode:
+            reason = " ".join(done.stderr.decode(errors="replace").split())
+            raise RuntimeError(f"pandoc could not make {target.name}: {reason}")
+        content = done.stdout if form != "typst" else pdf(done.stdout, target.parent, date)
+        atomic_write(target, content)
+
+
+def pdf(source: bytes, folder: Path, date: datetime.datetime) -> bytes:
+    """A Typst document, whose figures lie below ``folder``, as a PDF that screen readers can read
+    (PDF/UA). Raises RuntimeError."""
+    import typst
+
+    # The fonts that Typst brings along, so that the pages are the same everywhere.
+    compiler = typst.Compiler(source, root=folder, ignore_system_fonts=True)
+    time = int(date.timestamp())
+    try:
+        found = compiler.compile(format="pdf", pdf_standards="ua-1", timestamp=time)
+    except typst.TypstError as error:
+        raise RuntimeError(f"Typst could not make the PDF: {error.message}.") from error
+    assert isinstance(found, bytes)
+    return found

@@ -1,0 +1,261 @@
+"""What the report and the notebooks show of a profile: its tables, figures and answers, by name."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from darkknowledge.config import project_root
+from darkknowledge.evidence import tables
+from darkknowledge.evidence.answers import written
+from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
+from darkknowledge.paper import appendix, scorecard, when
+from darkknowledge.params import PUBLISHED
+from darkknowledge.questions.registry import QUESTIONS
+from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, named_in
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ABSENT = "*Not part of this profile.*"
+NOTHING = "*Nothing is measured at these settings yet.*"
+
+
+def find(
+    question: str, frame: pd.DataFrame, labels: Mapping[str, str], files: Mapping[str, Path] = {}
+) -> Findings:
+    """A question's findings, its claims among them."""
+    findings = Findings(question, frame, labels, files)
+    QUESTIONS[question].findings.claims(findings)
+    return findings
+
+
+def context(findings: Findings) -> dict[str, Any]:
+    """What the template of a question's answer is filled with."""
+    values = QUESTIONS[findings.question].findings.values(findings)
+    return {"c": findings.claims, "v": values, "lit": literature()["value"]}
+
+
+def literature() -> pd.DataFrame:
+    """The published numbers of ``report/literature.csv``, by id."""
+    return pd.read_csv(project_root() / "report" / "literature.csv", index_col="id")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A profile as read from its results folder. Missing questions are absent, never a crash."""
+
+    profile: str
+    store: Store
+
+    @classmethod
+    def load(cls, profile: str | None = None, results: str | Path | None = None) -> Paper:
+        """The paper of ``profile`` (default: ``DARKKNOWLEDGE_PROFILE``, else the published one).
+
+        ``results`` defaults to ``DARKKNOWLEDGE_RESULTS``, else the project's ``results/``.
+        Raises RecordError if the profile has no table at all.
+        """
+        profile = profile or os.environ.get("DARKKNOWLEDGE_PROFILE") or PUBLISHED
+        folder = results or os.environ.get("DARKKNOWLEDGE_RESULTS") or project_root() / "results"
+        paper = cls(profile, Store(folder))
+        paper.frames  # noqa: B018  # refused now, if it is to be refused
+        return paper
+
+    @functools.cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The tidy frames of the questions that the profile has."""
+        known = self.store.tables(self.profile, QUESTIONS)
+        found = {q: self.store.read_table(self.profile, q) for q in known}
+        return {q: frame for q, frame in found.items() if frame is not None}
+
+    @functools.cached_property
+    def labels(self) -> dict[str, str]:
+        """The true classes of the test images of every data set that has records."""
+        names = sorted({name for frame in self.frames.values() for name in frame["dataset"]})
+        return {name: self.store.labels(name) for name in names if self.store.has_labels(name)}
+
+    @functools.cached_property
+    def files(self) -> dict[str, Path]:
+        """The files beside the tables that exhibits show, by name; they need not be there."""
+        named = {"latency": LATENCY_TABLE, "soft labels": SOFT_LABELS}
+        return {k: self.store.exhibit_path(self.profile, name) for k, name in named.items()}
+
+    @functools.cached_property
+    def findings(self) -> dict[str, Findings]:
+        """What the records say, by question."""
+        return {q: find(q, frame, self.labels, self.files) for q, frame in self.frames.items()}
+
+    @property
+    def claims(self) -> dict[str, dict[str, Claim]]:
+        """All claims, by question and by the part of their id behind the dot."""
+        return {q: f.claims for q, f in self.findings.items()}
+
+    @functools.cached_property
+    def scorecard(self) -> list[scorecard.Row]:
+        """Published numbers beside ours."""
+        return scorecard.rows(self.findings, literature())
+
+    @functools.cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """Every record that the profile shows, once."""
+        every = {r["run_id"]: r for frame in self.frames.values() for r in frame["record"] if r}
+        return list(every.values())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of a hash over all records that the profile shows and over its
+        other exhibits: editions of the same records carry the same."""
+        known = {(record["run_id"], record["checksum"]) for record in self.records}
+        lost = {
+            run for frame in self.frames.values() for run in frame.loc[frame["diverged"], "run_id"]
+        }
+        digest = hashlib.sha256(json.dumps([sorted(known), sorted(lost)]).encode())
+        for path in (*self.files.values(), self.store.bench_path):
+            digest.update(path.read_bytes() if path.exists() else b"")
+        return digest.hexdigest()[:16]
+
+    @functools.cached_property
+    def finished(self) -> datetime.datetime:
+        """When the newest of the shown runs was finished; the epoch's start while there is none."""
+        times = [datetime.datetime.fromisoformat(r["provenance"]["finished"]) for r in self.records]
+        return max(times, default=datetime.datetime.fromtimestamp(0, datetime.UTC))
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def text(self, name: str, block: str = "answer") -> str:
+        """A block of the written answer to a question as Markdown; of ``abstract`` and the like, which
+        speak of all questions, the block ``text``."""
+        if name in QUESTIONS:
+            if name not in self.findings:
+                return ABSENT
+            said = written(answers(), name, block, context(self.findings[name]))
+            lost = self.frames[name]["diverged"] if block == "answer" else []
+            return said + (f" {diverged(sum(lost))}" if any(lost) else "")
+        return written(answers(), name, block, self.everything)
+
+    @functools.cached_property
+    def everything(self) -> dict[str, Any]:
+        """What the templates that speak of all questions are filled with: per question its claims and
+        values, as ``q2.c`` and ``q2.v``; None for those that the profile lacks or has no records of."""
+        return {
+            q: context(self.findings[q])
+            if q in self.findings and any(self.frames[q]["record"])
+            else None
+            for q in QUESTIONS
+        } | {"lit": literature()["value"]}
+
+    def data(self) -> str:
+        """The data sets that the shown records were computed from."""
+        return ", ".join(sorted({r["provenance"]["data"] for r in self.records})) or "no data yet"
+
+    def progress(self) -> str:
+        """How many of the planned runs the report rests on."""
+        planned = (run for frame in self.frames.values() for run in named_in(frame))
+        return str(self.store.progress(planned))
+
+    # -- tables and figures --------------------------------------------------------------------
+
+    def table(self, name: str) -> str:
+        """A table as Markdown, by name: ``q2-arms``, ``q2-claims``, ``answers``, …"""
+        found = self.frame(name)
+        if found is None:
+            return ABSENT
+        return tables.markdown(found, tables.alignment(found)) if len(found) else NOTHING
+
+    def frame(self, name: str) -> pd.DataFrame | None:
+        """The same as a frame; None where the profile lacks its question. Raises KeyError."""
+        general: dict[str, Callable[[], pd.DataFrame]] = {
+            "answers": lambda: self.headlines(),
+            "when": lambda: when.rows(self.findings),
+            "scorecard": lambda: scorecard.table(self.scorecard),
+            "provenance": lambda: appendix.provenance(self.frames),
+            "conventions": appendix.conventions,
+            "search": lambda: appendix.search(self.store.exhibit_path(PUBLISHED, "search.csv")),
+            "speed": lambda: appendix.speed(self.store.read_bench()),
+            "runs": lambda: appendix.run_ids(self.claims),
+        }
+        if name in general:
+            return general[name]()
+        question, _, what = name.partition("-")
+        if question not in self.findings:
+            return None
+        findings = self.findings[question]
+        if what == "claims":
+            return tables.claims(findings.claims)
+        found: pd.DataFrame = QUESTIONS[question].exhibits.TABLES[what](findings)
+        return found
+
+    def headlines(self) -> pd.DataFrame:
+        """The study in seven answers: a line per question that has records."""
+        rows = []
+        for q, question in QUESTIONS.items():
+            if self.everything[q]:
+                primary = next(c for c in self.claims[q].values() if c.family == PRIMARY)
+                where = f"[{question.title}](#sec-{q if q != 'q7' else 'why'})"
+                said = self.text(q, "headline")
+                rows.append({"": q.upper() if q != "q7" else "Why", "question": where,
+                             "answer": said, "difference": f"{tables.effect(primary)}"})  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def figure(self, name: str) -> Figure | None:
+        """A figure, in the study's style; None where the profile lacks its question or records."""
+        # Drawing is slow to load, and what is only read or counted needs none of it.
+        from darkknowledge.evidence import plots
+        from darkknowledge.paper import method
+
+        plots.style()
+        examples = {name: self.store.examples_path(name) for name in self.labels}
+        if name == "kinds":
+            return method.kinds()
+        if name == "samples":
+            return method.samples(examples)
+        if name == "scorecard":
+            return scorecard.figure(self.scorecard)
+        question, _, what = name.partition("-")
+        if question not in self.findings:
+            return None
+        shown = [self.findings[question]]
+        if what == "soft-labels":
+            return method.soft_labels(self.files["soft labels"], examples.get(shown[0].dataset))
+        if name == "q5-gain" and "q6" in self.findings:  # both teachers on the same axes
+            shown.append(self.findings["q6"])
+        found: Figure | None = QUESTIONS[question].exhibits.FIGURES[what](*shown)
+        return found
+
+    def supplement(self) -> str:
+        """All tables of all questions as Markdown, a section per question. A table's caption is the
+        first sentence of its function's docstring."""
+        parts = []
+        for q in self.findings:
+            parts.append(f"# {q.upper()}: {QUESTIONS[q].title} {{#sec-s-{q}}}")
+            made = {name: make.__doc__ or "" for name, make in QUESTIONS[q].exhibits.TABLES.items()}
+            for name, text in (made | {"claims": tables.claims.__doc__ or ""}).items():
+                caption = " ".join(text.partition(".")[0].split())
+                shown = self.table(f"{q}-{name}")
+                parts.append(f"::: {{#tbl-s-{q}-{name}}}\n\n{shown}\n\n{caption}.\n:::")
+        return "\n\n".join(parts)
+
+    def draw(self, question: str) -> None:
+        """Draw all figures of a question and leave them open, for its notebook."""
+        for name in QUESTIONS[question].exhibits.FIGURES:
+            self.figure(f"{question}-{name}")
+
+
+def answers() -> Path:
+    """The folder of the templates."""
+    return project_root() / "report" / "answers"
+
+
+def diverged(count: int) -> str:
+    """A sentence on planned runs that diverged."""
+    runs = "run diverged and counts" if count == 1 else "runs diverged and count"
+    return f"{count} planned {runs} as failed."

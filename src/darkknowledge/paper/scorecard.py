@@ -1,0 +1,150 @@
+"""Published numbers beside ours: the rows of ``report/literature.csv`` that there are records for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+from scipy import special
+
+from darkknowledge.evidence import stats, text
+from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.samples import EMPTY, Measure, Sample
+from darkknowledge.evidence.stats import Effect
+from darkknowledge.questions.registry import QUESTIONS
+from darkknowledge.spec import choose
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Data sets of published numbers → those of ours beside them, and what theirs then differ in.
+BESIDE = {"mnist": {"mnist": ""}, "cifar10": {"cifar10": "", "cifar10_jpeg": "original images"}}
+
+
+class Unit(NamedTuple):
+    """How a number is written, and of how many test ``images``: ``factor`` × errors + ``offset``."""
+
+    words: str
+    decimals: int = 0
+    images: int = 0
+    factor: float = 1.0
+    offset: float = 0.0
+
+    def errors(self, value: float) -> float:
+        """The count that a number in this unit stands for."""
+        return (value - self.offset) / self.factor
+
+
+UNITS = {
+    "errors of 10000": Unit("errors", 0, 10_000),
+    "errors of 1010": Unit("errors of 1,010", 0, 1_010),
+    "percent errors of 10000": Unit("% errors", 1, 10_000, 0.01),
+    "percent accuracy": Unit("% accuracy", 2, 10_000, -0.01, 100),
+    "points": Unit("points", 2),
+    "parameters": Unit("parameters"),
+    "claim": Unit(""),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published number or claim, and ours, both in the ``unit``: the interval of ours is over blocks,
+    theirs over the images of a single run, or over runs. ``answer`` is ours where it is a claim."""
+
+    id: str
+    source: str
+    what: str
+    unit: str
+    published: Effect
+    recipe_difference: str
+    ours: Effect
+    answer: str = ""
+
+    @property
+    def author(self) -> str:
+        """The name in the key of the source."""
+        return self.source.rstrip("0123456789").capitalize()
+
+    def relative(self, effect: Effect) -> Effect:
+        """As a multiple of theirs, in errors where it tells of images; NaN for claims and gains."""
+        if self.unit in ("claim", "points"):
+            return stats.mean([])
+        errors = UNITS[self.unit].errors
+        values, whole = (effect.mean, effect.low, effect.high), errors(self.published.mean)
+        mean, *ends = (errors(value) / whole for value in values)
+        return Effect(effect.n, mean, min(ends), max(ends), math.nan)
+
+
+def rows(findings: Mapping[str, Findings], published: pd.DataFrame) -> list[Row]:
+    """Every row of ``published``, by id, that a question has records for, on the same data set.
+
+    The question's ``LITERATURE`` says by id what stands beside a number: values of columns that select
+    one run per block, and ``measure``, a column or a function of a row in the unit of the number, by
+    default of errors on all test images. Its ``literature(findings)`` says whether a claim holds.
+    """
+    found: list[Row] = []
+    for key, row in published.fillna({"recipe_difference": ""}).iterrows():
+        sets = BESIDE[choose("the data set of a published number", row["dataset"], BESIDE)]
+        for f in findings.values():
+            here = replace(f, frame=f.frame[f.frame["dataset"].isin(sets)])
+            if not any(here.frame["record"]):
+                continue
+            ours, answer = _ours(here, key, row["unit"])
+            if ours.values or answer:
+                notes = [row["recipe_difference"], *map(sets.get, here.frame["dataset"].unique())]
+                theirs, differs = _published(row), "; ".join(filter(None, notes))
+                words = row["source"], row["claim"], row["unit"]
+                found.append(Row(key, *words, theirs, differs, ours.effect(), answer))
+                break
+    return found
+
+
+def _ours(f: Findings, key: str, unit: str) -> tuple[Sample, str]:
+    module: Any = QUESTIONS[f.question].findings
+    if unit == "claim":
+        return EMPTY, module.literature(f).get(key, "") if hasattr(module, "literature") else ""
+    usual: Measure | str = {
+        "percent accuracy": lambda row: 100 * row["test_accuracy"],
+        "percent errors of 10000": lambda row: 100 * (1 - row["test_accuracy"]),
+    }.get(unit, "test_errors")
+    where = module.LITERATURE.get(key)
+    return f.sample(**{"measure": usual} | where) if where else EMPTY, ""
+
+
+def _published(row: Any) -> Effect:
+    value, n, unit = float(row["value"]), int(row["n"]), UNITS[row["unit"]]
+    low = high = math.nan
+    if n == 1 and unit.images:
+        ends = stats.wilson(unit.errors(value), unit.images)
+        low, high = sorted(unit.offset + unit.factor * end for end in ends)
+    elif n > 1 and not math.isnan(row["spread"]):
+        half = float(special.stdtrit(n - 1, (1 + stats.LEVEL) / 2)) * row["spread"] / math.sqrt(n)
+        low, high = value - half, value + half
+    return Effect(n, value, low, high, math.nan)
+
+
+def table(found: list[Row]) -> pd.DataFrame:
+    """One row per published number or claim."""
+
+    def cells(row: Row) -> list[str]:
+        words, decimals, images, *_ = UNITS[row.unit]
+        if row.answer:
+            return ["", row.answer, ""]
+        theirs = f"{text.cell(row.published, decimals)} {words}"
+        ours = text.cell(row.ours, None if images and not decimals else decimals)
+        ratio = row.relative(row.ours).mean
+        return [theirs, f"{ours}, n\N{NO-BREAK SPACE}= {row.ours.n}", text.number(ratio, 2)]
+
+    lines = [[f"{row.what} [@{row.source}]", *cells(row), row.recipe_difference] for row in found]
+    names = ["published", "theirs", "ours", "ratio", "their recipe differs in"]
+    return pd.DataFrame(lines, columns=names)
+
+
+def figure(found: list[Row]) -> Figure | None:
+    """Ours as a multiple of theirs, for numbers of images; None without one."""
+    from darkknowledge.paper import method  # it draws, which who reads the rows needs not wait for
+
+    return method.ratios([row for row in found if UNITS[row.unit].images])

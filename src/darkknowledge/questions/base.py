@@ -1,0 +1,239 @@
+"""What all questions share: their setup, their parameters, families of arms, and the grid of runs.
+
+A *block* is a seed with its own teacher and all its arms. A *family* is a group of arms that is trained
+together; family by block is the unit of work.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from darkknowledge import config
+from darkknowledge import spec as s
+from darkknowledge.checks import Blocks, Count, Name, Net, Temperature, Weight, check
+from darkknowledge.records import SETTINGS
+from darkknowledge.spec import TRUE_LABELS, LossSpec, RunSpec, SpecError, data_spec
+
+#: A student of a net of its own architecture begins at another initialisation, and sees the data in
+#: another order: its seed lies this far from its block's.
+OTHER_SEED = 1000
+
+
+#: Parameters that say where things lie; they are no part of what is studied.
+PLACES = ("profile", "data_root", "results_dir")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An entry of ``params/setups.yaml``: data, a large and a small net, and how they are trained.
+
+    ``recipes`` name the recipe of each net on plain images; the ``teacher`` has its own. The main arm
+    distils the teacher into the ``student`` at ``temperature`` with the weight ``alpha``.
+    """
+
+    dataset: str
+    validation: Count
+    precision: str
+    device: str
+    teacher: Net
+    teacher_recipe: str
+    student: Net
+    recipes: dict[str, str]
+    temperature: Temperature
+    alpha: Weight
+
+    def __post_init__(self) -> None:
+        check(self)
+        s.choose("dataset", self.dataset, s.DATASETS)
+        s.choose("precision", self.precision, s.PRECISIONS)
+        s.choose("device", self.device, s.DEVICES)
+
+    def run(
+        self,
+        net: str,
+        recipe: str,
+        seed: int,
+        loss: LossSpec = TRUE_LABELS,
+        teacher: RunSpec | None = None,
+        changes: dict[str, Any] | None = None,
+        **data: Any,
+    ) -> RunSpec:
+        """A run by the names of its net and its recipe; ``changes`` are of the recipe, ``data`` are
+        fields of DataSpec."""
+        model, optimisation = _split(recipe, net)
+        return RunSpec(
+            data=data_spec(self.dataset, self.validation, **data),
+            model=model,
+            recipe=replace(optimisation, **changes or {}),
+            seed=seed,
+            loss=loss,
+            teacher=teacher,
+            precision=self.precision,
+            device=self.device,
+        )
+
+    def teacher_of(self, block: int, **rest: Any) -> RunSpec:
+        """The block's own teacher."""
+        return self.run(self.teacher, self.teacher_recipe, block, **rest)
+
+    def hard(self, block: int, net: str = "", recipe: str = "", **rest: Any) -> RunSpec:
+        """A net on hard labels, the small one on plain images by default."""
+        net = net or self.student
+        return self.run(net, recipe or self.recipe(net), block, **rest)
+
+    def recipe(self, net: str) -> str:
+        """The recipe of a net on plain images. Raises SpecError."""
+        return self.recipes[s.choose("a net with a recipe in the setup", net, self.recipes)]
+
+    def loss(
+        self, t: float | None = None, alpha: float | None = None, mode: str = "kd"
+    ) -> LossSpec:
+        """The main arm's loss, or one of another temperature, weight or mode."""
+        weight = self.alpha if alpha is None else alpha
+        return LossSpec.mix(mode, self.temperature if t is None else t, weight)
+
+    def taught(
+        self, block: int, loss: LossSpec | None = None, net: str = "", recipe: str = "", **rest: Any
+    ) -> RunSpec:
+        """A net that learns from the block's own teacher, or from the run ``teacher``."""
+        rest.setdefault("teacher", self.teacher_of(block))
+        net = net or self.student
+        return self.run(net, recipe or self.recipe(net), block, loss or self.loss(), **rest)
+
+
+# Recipes are read once per process: a plan asks for the same few names hundreds of times.
+@functools.lru_cache(maxsize=64)
+def _split(recipe: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
+    return config.split_recipe(recipe, net)
+
+
+def setup_of(name: str) -> Setup:
+    """The setup that ``params/setups.yaml`` keeps under ``name``. Raises SpecError."""
+    settings = config.setup(name)
+    known = [f.name for f in fields(Setup)]
+    for key in settings:
+        s.choose(f"a setting of setup {name!r}", key, known)
+    for key in known:
+        if key not in settings:
+            raise SpecError(f"The setup {name!r} does not say its {key}.")
+    try:
+        return Setup(**settings)
+    except SpecError as error:
+        raise SpecError(f"The setup {name!r}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The parameters that all questions share; defaults are the quick profile's. ``blocks`` are the
+    seeds of the first family; each other family takes the first n of them, by its own ``n_…``."""
+
+    profile: Name = "quick"
+    data_root: str = ""
+    results_dir: str = ""
+    setup: str = "quick-digits"
+    blocks: Blocks = (0, 1, 2, 3, 4)
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in (f.name for f in fields(self) if f.name.startswith("n_")):
+            if getattr(self, name) > len(self.blocks):
+                raise SpecError(
+                    f"{name} is {getattr(self, name)}, but there are only "
+                    f"{len(self.blocks)} blocks."
+                )
+        for name in (f.name for f in fields(self) if f.name.endswith("setup")):
+            setup_of(getattr(self, name))
+
+    @functools.cached_property
+    def nets(self) -> Setup:
+        """The setup that the question is asked in."""
+        return setup_of(self.setup)
+
+    def settings(self) -> dict[str, Any]:
+        """What is studied: all parameters but the places."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PLACES}
+
+
+#: The arms of one block of a family, by name; a teacher comes by itself, before its first student.
+Arms = Iterator[tuple[str, RunSpec]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Arms that are trained together. ``blocks``: how many of the question's. What a ``primary`` claim
+    rests on is trained before anything else."""
+
+    name: str
+    arms: Callable[[Any, int], Arms]
+    blocks: int
+    primary: bool = False
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run, and its part in a question."""
+
+    question: str
+    family: str
+    arm: str
+    block: int
+    spec: RunSpec
+    primary: bool = field(default=False, compare=False)
+
+    @property
+    def role(self) -> str:
+        """``teacher``, ``baseline`` (hard labels), ``student`` or ``control`` (no teacher's soft
+        labels as they are)."""
+        if self.arm.startswith("teacher"):
+            return "teacher"
+        modes = {"hard": "baseline", "kd": "student"}
+        return modes.get(self.spec.loss.mode, "control")
+
+    def row(self) -> dict[str, object]:
+        """The planned part of the run's row in the tidy table."""
+        spec, teacher = self.spec, self.spec.teacher
+        return {
+            "question": self.question,
+            "family": self.family,
+            "role": self.role,
+            "arm": self.arm,
+            "block": self.block,
+            "protocol": "clean" if spec.recipe.augmentation == "none" else "augmented",
+            "pair": f"{teacher.model.label}>{spec.model.label}" if teacher else "",
+            **{name: setting(spec) for name, setting in SETTINGS.items()},
+            "run_id": spec.run_id,
+            "teacher_run_id": teacher.run_id if teacher else "",
+        }
+
+
+def grid(question: str, families: Iterable[Family], params: Parameters) -> list[Planned]:
+    """All runs of a question, family by family and block by block, each once and after its teacher."""
+    found: dict[str, Planned] = {}
+    for family in families:
+        for block in params.blocks[: family.blocks]:
+            for arm, spec in family.arms(params, block):
+                line = [(arm, spec)]
+                while (teacher := line[-1][1].teacher) is not None:
+                    line.append(("teacher", teacher))
+                for name, one in reversed(line):
+                    planned = Planned(question, family.name, name, block, one, family.primary)
+                    found.setdefault(one.run_id, planned)
+    return list(found.values())
+
+
+def ordered(grids: Iterable[list[Planned]]) -> list[Planned]:
+    """The runs of several questions, each once, in the order of training: a block is whole in all
+    primary families before the next one is begun; then the other families, one after the other."""
+    every = list(itertools.chain.from_iterable(grids))
+    first = [one for one in every if one.primary]
+    place = {b: i for i, b in enumerate(dict.fromkeys(one.block for one in first))}
+    first.sort(key=lambda one: place[one.block])  # stable: questions keep their order
+    rest = [one for one in every if not one.primary]
+    found: dict[str, Planned] = {}
+    for one in (*first, *rest):
+        found.setdefault(one.spec.run_id, one)
+    return list(found.values())

@@ -1,0 +1,1 @@
+"""Q1: what does a cumbersome net cost, and what does its size buy?"""

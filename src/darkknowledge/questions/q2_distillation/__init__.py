@@ -1,0 +1,1 @@
+"""Q2: is the small net better when it learns from the teacher's soft labels as well?"""

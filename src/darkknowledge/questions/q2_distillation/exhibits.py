@@ -1,0 +1,68 @@
+"""Q2, how it is shown: differences from hard labels by arm; learning curves; a table of all arms."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from darkknowledge.evidence import plots, tables
+from darkknowledge.evidence.arms import ARMS, BROKEN_TEACHER, NO_TEACHER, REAL_TEACHER
+from darkknowledge.evidence.claims import Findings
+from darkknowledge.questions.q2_distillation.findings import RIVALS
+
+
+def differences(f: Findings) -> Figure | None:
+    """What each arm takes off the errors on hard labels, sorted within what it learns from; the teacher
+    as a line."""
+    hard = f.sample(arm="hard")
+    arms = ("kd", "confidence_only", *RIVALS)
+    found = {arm: f.sample(arm=arm) - hard for arm in arms}
+    found = {arm: sample for arm, sample in found.items() if sample.values}
+    if not found:
+        return None
+    groups = {
+        group: {
+            arm: found[arm]
+            for arm in sorted(found, key=lambda arm: found[arm].mean)
+            if ARMS[arm].group == group
+        }
+        for group in (REAL_TEACHER, BROKEN_TEACHER, NO_TEACHER)
+    }
+    figure, axes = plots.grouped(groups)
+    plots.line_across(axes, (f.sample(arm="teacher") - hard).mean, "the teacher itself")
+    for axis in axes:
+        axis.axvline(0, color="black", linewidth=0.8, zorder=1)
+    axes[-1].set_xlabel("test errors, difference from hard labels (further left: fewer errors)")
+    return figure
+
+
+def learning_curves(f: Findings) -> Figure | None:
+    """Validation accuracy and training loss over the epochs: mean and range over the blocks."""
+    shown = [arm for arm in ("hard", "kd", "soft_only") if f.sample(arm=arm).values]
+    if not shown:
+        return None
+    figure, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 2.8))
+    for arm in shown:
+        histories = [record["history"] for record in f.rows(arm=arm)["record"] if record]
+        look = ARMS[arm]
+        for axis, key, scale in (
+            (axes[0], "validation_accuracy", 100),
+            (axes[1], "loss_hard", 1),
+        ):
+            curves = scale * np.array([h[key] for h in histories], dtype=float)
+            epochs = np.arange(1, curves.shape[1] + 1)
+            axis.fill_between(
+                epochs, curves.min(0), curves.max(0), color=look.colour, alpha=0.18, linewidth=0
+            )
+            axis.plot(epochs, curves.mean(0), color=look.colour, linewidth=1.3, label=look.label)
+            axis.set_xlabel("epoch")
+    axes[0].set_ylabel("validation accuracy (%)")
+    axes[1].set_ylabel("cross-entropy with hard labels,\ntraining (nats, log scale)")
+    axes[1].set_yscale("log")
+    axes[0].legend(loc="lower right")
+    return figure
+
+
+TABLES = {"arms": tables.arms}
+FIGURES = {"differences": differences, "curves": learning_curves}

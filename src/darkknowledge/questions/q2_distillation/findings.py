@@ -1,0 +1,58 @@
+"""Q2, what the records say: distilled against hard labels, against its rivals, on jittered images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.samples import ratio
+
+#: What stands beside distillation, each against hard labels.
+RIVALS = ("soft_only", "permuted_teacher", "label_smoothing", "tfkd_reg")
+
+
+def claims(f: Findings) -> None:
+    """One primary claim; the rivals; the same on jittered images, and the difference of the gains."""
+    hard, kd = f.sample(arm="hard"), f.sample(arm="kd")
+    f.primary("kd_vs_hard", "kd", "hard", kd - hard)
+    for arm in RIVALS:
+        difference = f.sample(arm=arm) - hard
+        f.claim(f"{arm}_vs_hard", arm, "hard", difference, "Q2 rivals", len(RIVALS))
+    jitter_hard, jitter_kd = f.sample(arm="hard_jitter"), f.sample(arm="kd_jitter")
+    family = "Q2 augmentation", 3
+    f.claim("kd_vs_hard_jitter", "kd_jitter", "hard_jitter", jitter_kd - jitter_hard, *family)
+    f.claim("jitter_vs_hard", "hard_jitter", "hard", jitter_hard - hard, *family)
+    f.claim(
+        "gain_with_jitter_vs_without",
+        "gain of distillation on jittered images",
+        "gain on plain ones",
+        (jitter_kd - jitter_hard) - (kd - hard),
+        *family,
+    )
+
+
+def values(f: Findings) -> dict[str, Any]:
+    """Means of the arms in errors, and shares of the gain, for the template."""
+    arms = ("teacher", "hard", "kd", "hard_jitter", "kd_jitter", *RIVALS, "confidence_only")
+    found = {arm: f.sample(arm=arm) for arm in arms}
+    gain = {arm: found["hard"] - sample for arm, sample in found.items()}
+    main = f.rows(arm="kd").iloc[0]
+    return {
+        "errors": {arm: sample.mean for arm, sample in found.items()},
+        "gain": {arm: sample.mean for arm, sample in gain.items()},
+        "share": {arm: ratio(sample, gain["kd"]) for arm, sample in gain.items()},
+        "gap_closed": ratio(gain["kd"], gain["teacher"]),
+        "images": f.images(f.dataset),
+        "student": main["model"],
+        "temperature": main["temperature"],
+        "alpha": main["alpha"],
+    }
+
+
+#: Rows of ``report/literature.csv`` → the measure that stands beside each, and the arm that it is of.
+LITERATURE = {
+    "hinton-teacher": {"arm": "teacher"},
+    "hinton-hard": {"arm": "hard"},
+    "course-hard": {"arm": "hard_jitter"},
+    "course-kd": {"arm": "kd_jitter"},
+}

@@ -1,0 +1,1 @@
+"""Q3: how does the temperature change the distilled student?"""

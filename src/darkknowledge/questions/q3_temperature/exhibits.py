@@ -1,0 +1,94 @@
+"""Q3, how it is shown: errors against the temperature for each net, and how soft the labels are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from darkknowledge.evidence import plots, tables, text
+from darkknowledge.evidence.arms import ARMS, GREY
+from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.samples import Sample
+from darkknowledge.questions.q3_temperature.findings import nets, temperatures
+
+#: The entropy of uniform labels, in nats.
+UNIFORM = math.log(10)
+
+
+def entropy(row: Any) -> float:
+    """That of the teacher's soft labels, in nats."""
+    return float((row["record"].get("soft_targets") or {}).get("entropy", math.nan))
+
+
+def distilled(f: Findings, net: str, measure: Any = "test_errors") -> dict[float, Sample]:
+    """What is measured of a distilled net, by temperature."""
+    every = temperatures(f, model=net)
+    found = {t: f.sample(measure, arm="kd", model=net, temperature=t) for t in every}
+    return {t: sample for t, sample in found.items() if sample.values}
+
+
+def by_temperature(f: Findings) -> Figure | None:
+    """A panel per net: errors against T, hard labels as a band, the teacher as a line; under it the
+    entropy of the teacher's soft labels."""
+    shown = {net: found for net in nets(f) if (found := distilled(f, net))}
+    if not shown:
+        return None
+    figure, axes = plt.subplots(
+        2, len(shown), squeeze=False, sharex=True, sharey="row", figsize=(plots.WIDTH, 3.6),
+        height_ratios=(3.4, 1),
+    )  # fmt: skip
+    ticks = sorted({t for found in shown.values() for t in found})
+    for i, (net, found) in enumerate(shown.items()):
+        upper, lower = axes[:, i]
+        lines = {
+            "hard": f.sample(arm="hard", model=net).effect(),
+            "teacher": f.sample(arm="teacher").effect(),
+            "kd": found[max(found)].effect(),
+        }
+        plots.band(upper, lines["hard"], ARMS["hard"])
+        if lines["teacher"].n:
+            upper.axhline(lines["teacher"].mean, color="black", linewidth=1, linestyle="--")
+        means = [sample.mean for sample in found.values()]
+        upper.plot(list(found), means, color=ARMS["kd"].colour, linewidth=1.3)
+        for t, sample in found.items():
+            values = sample.values.values()
+            plots.dot(upper, sample.effect(), t, values, ARMS["kd"], vertical=True)
+        soft = {t: sample.mean for t, sample in distilled(f, net, entropy).items()}
+        lower.plot(list(soft), list(soft.values()), color="black", linewidth=1.3)
+        lower.axhline(UNIFORM, color=GREY, linewidth=1, linestyle="--")
+        plots.log_axis(lower, ticks, "temperature T")
+        upper.set_title(text.network(net), loc="left", fontweight="bold")
+        if i == 0:  # scales are shared, and so are names
+            for arm, line in lines.items():
+                if line.n:
+                    side = "left" if arm == "teacher" else "right"
+                    name(upper, line.mean, ARMS[arm].label, ARMS[arm].colour, side)
+            name(lower, UNIFORM, "uniform labels", GREY, "left", below=True)
+    axes[0, 0].set_ylabel("test errors")
+    axes[1, 0].set_ylabel("entropy (nats)", fontsize=8)
+    return figure
+
+
+def name(
+    axis: Axes, height: float, words: str, colour: str, side: str, below: bool = False
+) -> None:
+    """Write what a line is above or below it, at one side of the axis."""
+    axis.annotate(
+        words,
+        (side == "right", height),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2 if side == "right" else 2, -3 if below else 4),
+        textcoords="offset points",
+        ha=side,
+        va="top" if below else "bottom",
+        color=colour,
+        fontsize=8,
+    )
+
+
+TABLES = {"arms": tables.arms}
+FIGURES = {"temperatures": by_temperature}

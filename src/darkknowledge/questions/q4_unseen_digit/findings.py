@@ -1,0 +1,97 @@
+"""Q4, what the records say: recall of a digit that the transfer set lacks, and what a shift adds."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from darkknowledge.evidence import samples
+from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.samples import Sample, average
+from darkknowledge.layout import SHIFTS
+
+#: What digits are called in the plural.
+NAMES = ("zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines")
+#: The secondary claims, judged together.
+FAMILY = "Q4 against the control", 3
+#: The arms on a transfer set without the digit, with the shifts of its bias that are shown of them.
+SHOWN = ("hard", "label_free"), *(("kd", shift) for shift in SHIFTS)
+
+
+def digits(f: Findings) -> list[str]:
+    """The digits that are left out in turn."""
+    return [digit for digit in dict.fromkeys(f.frame["omitted"]) if digit]
+
+
+def recalls(f: Findings) -> dict[str, dict[str, Sample]]:
+    """Percent recognised of each omitted digit, by arm and shift (as ``kd_label_free``), and ``seen``
+    for the net distilled on all digits."""
+    found = {
+        f"{arm}_{shift}": {
+            d: f.sample(f"unseen_recall_{shift}", arm=arm, omitted=d) * 100 for d in digits(f)
+        }
+        for arm, shift in SHOWN
+    }
+
+    def of_class(row: Any, digit: int) -> float:
+        images = row["record"]["test"]["confusion"][digit]
+        return 100 * float(images[digit]) / sum(images)
+
+    whole = {"arm": "kd", "omitted": "", "kept": ""}
+    seen = {d: f.sample(partial(of_class, digit=int(d)), **whole) for d in digits(f)}
+    return found | {"seen": seen}
+
+
+def claims(f: Findings) -> None:
+    """One primary claim; then the control, the shift, and the transfer set of few digits."""
+    recall = {name: average([*by_digit.values()]) for name, by_digit in recalls(f).items()}
+    points: dict[str, Any] = {"unit": "points", "digits": digits(f)}
+    shifted = recall["kd_label_free"]
+    subject = "distilled without the digit, shifted"
+    f.primary("vs_seen", subject, "distilled on all digits", shifted - recall["seen"], **points)
+    gain, control = shifted - recall["hard_label_free"], "hard labels without it, shifted"
+    f.claim("vs_hard", subject, control, gain, *FAMILY, **points)
+    f.claim("vs_none", subject, "not shifted", shifted - recall["kd_none"], *FAMILY, **points)
+    rows = f.frame[f.frame["kept"] != ""]  # of no digits in particular: there may be none
+    kd, hard = (samples.sample(rows, "errors_label_free", arm=arm) for arm in ("kd", "hard"))
+    subject, control = "distilled on few digits, shifted", "hard labels on them, shifted"
+    f.claim("few_vs_hard", subject, control, kd - hard, *FAMILY)
+
+
+def values(f: Findings) -> dict[str, Any]:
+    """Recalls as shares, the hardest and the easiest digit, and what the shift costs the others."""
+    found, omitted = recalls(f), digits(f)
+    shifted = found["kd_label_free"].items()
+    ours = {name: f.sample(**where) for name, where in LITERATURE.items()}
+    main = f.rows(arm="kd", omitted="", kept="").iloc[0]
+
+    def others(shift: str) -> Sample:
+        def wrong(row: Any) -> float:
+            return float(row[f"errors_{shift}"] - row[f"unseen_errors_{shift}"])
+
+        return average([f.sample(wrong, arm="kd", omitted=d) for d in omitted])
+
+    return {
+        "recall": {name: average([*one.values()]).mean / 100 for name, one in found.items()},
+        "range": sorted((s.mean / 100, NAMES[int(d)]) for d, s in shifted if s.values),
+        "cost": (others("label_free") - others("none")).mean,
+        "omitted": [] if len(omitted) == len(NAMES) else [NAMES[int(d)] for d in omitted],
+        "few": [NAMES[int(d)] for d in max(f.frame["kept"]).split()],
+        "ours": {name: s.mean for name, s in ours.items() if s.values and f.dataset == "mnist"},
+        "temperature": main["temperature"],
+        "alpha": main["alpha"],
+    }
+
+
+_THREES, _TWO = {"arm": "kd", "omitted": "3"}, {"arm": "kd", "kept": "7 8"}
+#: Rows of ``report/literature.csv`` → the measure that stands beside each, and the arm that it is of.
+LITERATURE: dict[str, dict[str, Any]] = {
+    "hinton-omitted": {"measure": "errors_none", **_THREES},
+    "hinton-omitted-unseen": {"measure": "unseen_errors_none", **_THREES},
+    "hinton-omitted-shifted": {"measure": "errors_oracle", **_THREES},
+    "hinton-omitted-shifted-unseen": {"measure": "unseen_errors_oracle", **_THREES},
+    "hinton-kept": {"measure": lambda r: 100 * r["errors_none"] / r["record"]["test"]["n"], **_TWO},
+    "hinton-kept-shifted": {
+        "measure": lambda r: 100 * r["errors_oracle"] / r["record"]["test"]["n"], **_TWO
+    },
+}  # fmt: skip

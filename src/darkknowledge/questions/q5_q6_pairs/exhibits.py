@@ -1,0 +1,101 @@
+"""Q5 and Q6, how it is shown: the gain over hard labels against the weight of the soft labels; a table of
+all arms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from darkknowledge.evidence import plots, tables, text
+from darkknowledge.evidence.arms import BLUE, GREY, VERMILION, Arm, label
+from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.samples import Sample
+from darkknowledge.questions.q5_q6_pairs.findings import DATA, WORDS, Pair, pairs
+
+#: Who teaches, as the lines are named.
+TEACHERS = {
+    "by_weak": Arm("smaller teacher", colour=VERMILION, marker="v"),
+    "by_own": Arm("its own kind", colour=BLUE, marker="o"),
+}
+#: How far the markers of two teachers stand apart, and a name from its line, in weights.
+APART, NAME = 0.04, 0.08
+#: Weights, and room for the names at their right.
+WEIGHTS = 0, 1.65
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a teacher is worth on one data set: gains in errors by weight, and the difference that
+    matters there."""
+
+    pair: Pair
+    gains: dict[float, Sample]
+    delta: float
+
+
+def gains(*findings: Findings) -> Figure | None:
+    """The gain over hard labels against the weight: a panel per data set, in it a line per question,
+    named with the accuracy of its teacher; shaded is what would not matter."""
+    panels: dict[str, list[Line]] = {}
+    for f in findings:
+        for place, pair in pairs(f).items():
+            every = {a: (pair.net("hard") - pair.taught(alpha=a)).pure for a in pair.alphas}
+            measured = {alpha: sample for alpha, sample in every.items() if sample.values}
+            if measured:
+                delta = f.claims[f"{place}_alpha_{pair.alphas[0]:g}"].delta
+                panels.setdefault(pair.dataset, []).append(Line(pair, measured, delta))
+    if not panels:
+        return None
+    figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(plots.WIDTH, 3.0))
+    for axis, lines in zip(axes[0], panels.values(), strict=True):
+        panel(axis, lines)
+    axes[0, 0].set_ylabel("gain over hard labels\n(test errors fewer)")
+    return figure
+
+
+def panel(axis: Axes, lines: list[Line]) -> None:
+    """The lines of one data set, the student's own accuracy in the title."""
+    pair, delta = lines[0].pair, lines[0].delta
+    axis.axhspan(-delta, delta, color=GREY, alpha=0.15, linewidth=0, zorder=0)
+    axis.axhline(0, color="black", linewidth=0.8, zorder=1.6)  # over the grid
+    ends = [line.gains[max(line.gains)].mean for line in lines]
+    for i, line in enumerate(lines):
+        look, shift = TEACHERS[line.pair.arm], APART * (i - (len(lines) - 1) / 2)
+        places = [alpha + shift for alpha in line.gains]
+        means = [sample.mean for sample in line.gains.values()]
+        axis.plot(places, means, color=look.colour, linewidth=1.2, zorder=2)
+        for place, sample in zip(places, line.gains.values(), strict=True):
+            single = sample.values.values()
+            plots.dot(axis, sample.effect(), place, single, look, vertical=True)
+        # Of two names the one of the higher line goes up, the other down: they never meet.
+        up = "bottom" if i == ends.index(max(ends)) else "top"
+        accuracy = text.percent(line.pair.accuracy["teacher"], 1)
+        name = f"{look.label}\n({accuracy})"
+        axis.text(max(line.gains) + NAME, ends[i], name, color=look.colour, fontsize=8, va=up)
+    weights = sorted({alpha for line in lines for alpha in line.gains})
+    axis.set_xticks(weights, [f"{alpha:g}" for alpha in weights])
+    axis.set_xlim(WEIGHTS)
+    axis.margins(y=0.2)
+    axis.set_xlabel("weight α of the soft labels")
+    hard = text.percent(pair.accuracy["student"], 1)
+    axis.set_title(f"{pair.data}\nhard labels: {hard}", loc="left")
+
+
+def arms(f: Findings) -> pd.DataFrame:
+    """All arms, data set by data set, as these questions call them."""
+    words = WORDS | {"hard_equal_budget": "hard labels, twice the epochs"}
+    names = {label(arm): called for arm, called in words.items()}
+    parts = []
+    for dataset in f.frame["dataset"].unique():
+        table = tables.arms(replace(f, frame=f.rows(dataset=dataset))).replace({"arm": names})
+        table.insert(0, "data", DATA.get(dataset, dataset))
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+TABLES = {"arms": arms}
+FIGURES = {"gain": gains}

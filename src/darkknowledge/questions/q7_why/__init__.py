@@ -1,0 +1,1 @@
+"""The discussion: why distillation helps, and when."""

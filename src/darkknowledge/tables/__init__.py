@@ -1,1 +1,0 @@
-"""Tidy frames → the report's tables, as Markdown (it suits HTML, PDF and notebooks alike)."""

@@ -1,0 +1,326 @@
+"""A record that contradicts itself, its teacher's or its table's words is refused by name, however good
+its checksum: whoever forges one below renews that."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from conftest import REPOSITORY, small_grid, small_run, synthetic_data, whole_record
+from darkknowledge import cli, layout, params, study, survey
+from darkknowledge.layout import SHIFTS, Record
+from darkknowledge.paper.paper import Paper
+from darkknowledge.questions.registry import QUESTIONS
+from darkknowledge.records import LABELS, SETTINGS, RecordError, Store, checksum
+from darkknowledge.spec import RunSpec
+
+TRUTH = "".join(random.Random(1).choices("0123456789", k=200))
+
+
+def wrong_on(spec: RunSpec, count: int) -> str:
+    """Predictions with so many errors."""
+    wrong = set(random.Random(spec.run_id).sample(range(len(TRUTH)), count))
+    return "".join(str((int(c) + (i in wrong)) % 10) for i, c in enumerate(TRUTH))
+
+
+def record_of(spec: RunSpec, errors: int = 30) -> dict:
+    record = whole_record(spec, wrong_on(spec, errors), TRUTH, wrong_on(spec, errors // 2))
+    return json.loads(json.dumps(record | {"format": 1, "checksum": "ab"}))  # nothing stands twice
+
+
+@pytest.fixture
+def stored(store: Store) -> Store:
+    """Two whole records, and the labels of their data set."""
+    for seed in (0, 1):
+        store.write("mnist5k", record_of(small_run(seed=seed)))
+    store.keep("mnist5k", LABELS, TRUTH.encode())
+    return store
+
+
+# -- with itself ------------------------------------------------------------------------------------
+
+#: A student that has a teacher and lacks two classes.
+SPEC = dataclasses.replace(small_grid()[2], data=synthetic_data(omit=(3, 7)))
+
+
+MATRICES = (("validation",), ("test",), *(("unseen", shift) for shift in SHIFTS))
+#: The way to numbers that follow from others.
+DERIVED = [
+    *((part, key) for part in ("validation", "test") for key in ("n", "errors", "accuracy")),
+    *(("unseen", shift, key) for shift in SHIFTS for key in ("errors", "errors_unseen")),
+    *((*m, "confusion", i, j) for m in MATRICES for i in (0, 3, 9) for j in (0, 3, 9)),
+    *(("unseen", "images"), ("unseen", "classes", 1), ("history", "epoch", 0)),
+]
+
+
+def inside(record: dict, way: tuple) -> object:
+    for key in way:
+        record = record[key]
+    return record
+
+
+@pytest.mark.parametrize("way", DERIVED, ids=lambda way: ".".join(map(str, way)))
+@pytest.mark.parametrize("labels", [TRUTH, ""], ids=["labels", "none"])
+def test_no_number_that_follows_from_others_can_be_another(way, labels):
+    record = record_of(SPEC)
+    layout.check(record, Record, labels)
+    for step in (1, -1, 0.25) if way[-1] == "accuracy" else (1, -1, 100):
+        forged = copy.deepcopy(record)
+        inside(forged, way[:-1])[way[-1]] += step
+        with pytest.raises(ValueError, match=way[0]):
+            layout.check(forged, Record, labels)
+
+
+def move(record: dict, part: str, cell: tuple[int, int], to: tuple[int, int]) -> None:
+    """Count an image in another cell of a confusion."""
+    for (i, j), step in ((cell, -1), (to, 1)):
+        inside(record, part.split("."))["confusion"][i][j] += step
+
+
+def recount(record: dict, part: str) -> None:
+    """Let errors and accuracy follow from a confusion."""
+    metrics = record[part]
+    metrics["n"] = sum(map(sum, metrics["confusion"]))
+    metrics["errors"] = metrics["n"] - sum(metrics["confusion"][c][c] for c in range(10))
+    metrics["accuracy"] = 1 - metrics["errors"] / metrics["n"]
+
+
+def fewer_errors(record: dict) -> None:
+    """One that has all numbers of ``test`` agree with each other."""
+    move(record, "test", (0, 1), (0, 0))
+    recount(record, "test")
+
+
+def swap_predictions(record: dict) -> None:
+    """Of two images of different classes that are called differently."""
+    called = list(record["predictions"])
+    i, j = next(
+        (i, j)
+        for i in range(len(called))
+        for j in range(i)
+        if TRUTH[i] != TRUTH[j] and called[i] != called[j]
+    )
+    called[i], called[j] = called[j], called[i]
+    record["predictions"] = "".join(called)
+
+
+def longer(record: dict) -> None:
+    for values in record["history"].values():
+        values.append(values[-1])
+
+
+#: Forgeries that change several numbers, or none: what each is refused for.
+FORGERIES: dict[str, tuple[Callable[[dict], object], str]] = {
+    "fewer errors": (fewer_errors, "predictions"),
+    "other predictions": (swap_predictions, "predictions"),
+    "a prediction changed": (lambda r: r.update(predictions="9" * 200), "predictions"),
+    "no prediction": (lambda r: r.update(predictions=""), "predictions"),
+    "no digits": (lambda r: r.update(predictions="\x01" * 200), "predictions"),
+    "validation": (lambda r: move(r, "validation", (0, 1), (0, 0)), "validation.errors"),
+    "less validation": (
+        lambda r: (r["validation"]["confusion"][0].__setitem__(0, 1), recount(r, "validation")),
+        "validation.n",
+    ),
+    "a matrix cut": (lambda r: r["test"]["confusion"].pop(), "test.confusion"),
+    "a row cut": (lambda r: r["test"]["confusion"][4].pop(), "test.confusion"),
+    "no image": (lambda r: r["unseen"]["none"].update(confusion=[[0] * 10] * 10), "unseen.none"),
+    "a shift's matrix": (lambda r: move(r, "unseen.oracle", (3, 3), (3, 4)), "unseen.oracle"),
+    "a shift's images": (lambda r: move(r, "unseen.oracle", (3, 3), (4, 4)), "unseen.oracle"),
+    "seen after all": (lambda r: r.update(unseen=None), "unseen"),
+    "other classes": (lambda r: r["unseen"].update(classes=[2, 7]), "unseen.classes"),
+    "an epoch less": (lambda r: [v.pop() for v in r["history"].values()], "history"),
+    "an epoch more": (longer, "history"),
+    "a curve cut": (lambda r: r["history"]["seconds"].pop(), "history"),
+    "no teacher": (lambda r: r.update(teacher_weights_sha256=None), "teacher_weights_sha256"),
+}
+
+
+@pytest.mark.parametrize("how", FORGERIES)
+def test_a_record_that_contradicts_itself_is_named_and_set_aside(stored, caplog, how):
+    forge, says = FORGERIES[how]
+    record = record_of(SPEC)
+    stored.write("mnist5k", record)
+    assert stored.read("mnist5k", SPEC.run_id)
+    forge(record)
+    written = stored.write("mnist5k", record)
+    assert written["checksum"] == checksum(dict(written))
+    assert stored.read("mnist5k", SPEC.run_id) is None
+    path = stored.record_path("mnist5k", SPEC.run_id)
+    [warning] = caplog.records
+    assert str(path) in warning.getMessage() and says in warning.getMessage()
+    stored.set_aside("mnist5k", SPEC.run_id)
+    assert not path.exists() and path.with_name(f"{path.name}.broken").exists()
+
+
+def test_predictions_are_counted_where_the_labels_are_not_here(store, caplog):
+    for how in ("fewer errors", "a prediction changed", "no prediction", "no digits"):
+        record = record_of(SPEC)
+        FORGERIES[how][0](record)
+        store.write("mnist5k", record)
+        assert store.read("mnist5k", SPEC.run_id) is None, how
+    assert caplog.text.count(SPEC.run_id) == 4
+
+
+def test_labels_that_none_of_the_records_bears_out_are_at_fault_themselves(stored, caplog):
+    """They are refused by whoever needs them, and the records stay: training puts them right."""
+    path = stored.record_path("mnist5k", "x").with_name(LABELS)
+    for content in (TRUTH[::-1], TRUTH[1:], TRUTH + "0", "", "x" * len(TRUTH), "\u0663" * 200):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(RecordError, match=rf"{LABELS} does not fit .* copy it again") as error:
+            stored.labels("mnist5k")
+        assert "\n" not in str(error.value)
+        assert stored.read("mnist5k", small_run().run_id)
+    assert not caplog.records  # no record is suspected
+    path.write_text(TRUTH + "\n", encoding="utf-8")
+    assert stored.labels("mnist5k") == TRUTH
+
+
+@given(st.data())
+def test_predictions_fit_labels_exactly_if_they_make_the_confusion(data):
+    classes = data.draw(st.sampled_from([2, 10, 11, 101]))
+    width, one = len(str(classes - 1)), st.integers(0, classes - 1)
+    pairs = data.draw(st.lists(st.tuples(one, one), min_size=1, max_size=40))
+
+    def fits(pairs, counts) -> bool:
+        labels, called = (
+            "".join(f"{c:0{width}}" for c in side) for side in zip(*pairs, strict=True)
+        )
+        matrix = [[counts[i, j] for j in range(classes)] for i in range(classes)]
+        return layout.fits({"test": {"confusion": matrix}, "predictions": called}, labels)
+
+    assert fits(pairs, Counter(pairs))
+    place, other = data.draw(st.integers(0, len(pairs) - 1)), data.draw(st.tuples(one, one))
+    assume(other != pairs[place])
+    forged = [*pairs[:place], other, *pairs[place + 1 :]]
+    assert not fits(forged, Counter(pairs))
+    assert not fits([*pairs, other], Counter(pairs))
+    assert not fits(pairs, Counter([*pairs, other]))
+
+
+def test_every_stored_record_agrees_with_itself_and_with_its_teachers(caplog):
+    store = Store(REPOSITORY / "results")
+    for path in store.root.glob("runs/*/*.json"):
+        assert store.consistent(path.parent.name, path.stem), path
+    for path in store.root.glob("diverged/*/*.json"):
+        assert store.diverged(path.parent.name, path.stem), path
+    assert not caplog.records
+
+
+# -- with its teacher's, and with the table ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study_of_two(tmp_path_factory) -> Store:
+    """Records and tables of two questions of the quick profile."""
+    store = Store(tmp_path_factory.mktemp("study") / "results")
+    store.keep("mnist5k", LABELS, TRUTH.encode())
+    for question in ("q2", "q4"):
+        chosen = params.read("quick", question)
+        for spec in specs_of(question):
+            store.write("mnist5k", record_of(spec, 20 + spec.seed))
+        study.write_table(question, chosen, store)
+    return store
+
+
+def specs_of(question: str) -> list[RunSpec]:
+    return survey.specs(QUESTIONS[question].grid(params.read("quick", question)))
+
+
+def readers(root: Path, question: str, student: RunSpec) -> list[Callable[[], object]]:
+    """What counts or shows a student of a question."""
+    return [
+        lambda: survey.survey([student, student.teacher], Store(root)),
+        lambda: Store(root).read_table("quick", question),
+        lambda: study.table(question, params.read("quick", question), Store(root)),
+        lambda: Paper.load("quick", root),
+    ]
+
+
+@pytest.mark.parametrize("question", ["q2", "q4"])
+def test_a_teacher_of_other_weights_is_refused_by_all_who_show_or_count_its_students(
+    study_of_two, question, capsys
+):
+    root = study_of_two.root
+    taught = {spec.teacher.run_id: spec for spec in specs_of(question) if spec.teacher}
+    assert len(taught) > 1
+    for teacher, student in taught.items():
+        path = study_of_two.record_path("mnist5k", teacher)
+        whole = path.read_bytes()
+        study_of_two.write(
+            "mnist5k", study_of_two.read("mnist5k", teacher) | {"weights_sha256": "c"}
+        )
+        for refuse in readers(root, question, student):
+            with pytest.raises(RecordError, match="other weights .* copy both again") as error:
+                refuse()
+            assert f"{teacher}.json" in str(error.value)
+        for command in ("status", "claims") if teacher == [*taught][0] else ():
+            with pytest.raises(SystemExit) as left:
+                cli.main([command, "quick", question, "--results", str(root)])
+            assert left.value.code not in (0, None)
+            [said] = capsys.readouterr().err.splitlines()
+            assert f"{teacher}.json" in said
+        path.write_bytes(whole)
+    for fine in readers(root, question, student):
+        fine()
+
+
+def test_a_student_whose_teacher_has_no_record_here_is_read(study_of_two, tmp_path):
+    store, student = Store(tmp_path), next(spec for spec in specs_of("q2") if spec.teacher)
+    store.write("mnist5k", study_of_two.read("mnist5k", student.run_id))
+    assert store.consistent("mnist5k", student.run_id)
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_a_table_whose_rows_are_mixed_up_is_refused(study_of_two, data):
+    question = data.draw(st.sampled_from(["q2", "q4"]))
+    frame = study.table(question, params.read("quick", question), study_of_two)
+    one, other = (data.draw(st.integers(0, len(frame) - 1)) for _ in range(2))
+    ids = frame["run_id"].tolist()
+    assume(ids[one] != ids[other])
+    ids[one], ids[other] = ids[other], ids[one]
+    study_of_two.write_table("mixed", question, frame.drop(columns="record").assign(run_id=ids))
+    with pytest.raises(
+        RecordError, match=rf"mixed/{question}\.csv says that .* writes it anew"
+    ) as error:
+        study_of_two.read_table("mixed", question)
+    assert ids[one] in str(error.value) or ids[other] in str(error.value)
+
+
+@pytest.mark.parametrize("column", [*SETTINGS, "teacher_run_id"])
+def test_a_table_that_says_another_setting_than_the_record_is_refused(study_of_two, column):
+    frame = study.table("q4", params.read("quick", "q4"), study_of_two).drop(columns="record")
+    taught = frame["teacher_run_id"] != ""
+    for row in (taught.idxmax(), taught.idxmin(), len(frame) - 1):  # a student, a teacher, the last
+        forged = frame.astype({column: object})
+        value = frame[column][row]
+        others = {"dataset": "mnist", "omitted": "1 2", "kept": "5", "teacher_run_id": "ab"}
+        other = others.get(column, 7777.0 if isinstance(value, float) else "x")
+        if not isinstance(value, (str, float)):
+            other = not value if column in ("complement", "unlabelled", "noise") else 7777
+        forged.at[row, column] = other
+        study_of_two.write_table("forged", "q4", forged)
+        with pytest.raises(RecordError, match=rf"q4\.csv says that {column} of the run") as error:
+            study_of_two.read_table("forged", "q4")
+        assert frame["run_id"][row] in str(error.value)
+        assert "'darkknowledge train forged q4', which writes it anew" in str(error.value)
+
+
+@pytest.mark.parametrize("profile", ["quick", "paper"])
+def test_what_a_table_says_tells_all_runs_of_a_profile_apart(profile):
+    found: dict[tuple, set[str]] = {}
+    for question in params.questions_of(profile):
+        for planned in QUESTIONS[question].grid(params.read(profile, question)):
+            row = planned.row()
+            said = tuple(str(row[column]) for column in (*SETTINGS, "teacher_run_id"))
+            found.setdefault(said, set()).add(row["run_id"])
+    assert {len(ids) for ids in found.values()} == {1}

@@ -1,0 +1,208 @@
+"""Figures of the method, and the supplement's tables that belong to no question."""
+
+from __future__ import annotations
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.contingency_tables import mcnemar
+
+from conftest import REPOSITORY
+from darkknowledge.evidence import plots
+from darkknowledge.paper import appendix, conventions, method
+from darkknowledge.records import RecordError
+from fabricated import TRUTH, found
+from test_scorecard import assert_held
+
+#: Logits of one image of each class; the teacher takes the 0 for a 1.
+LOGITS = np.array([[12.0 * (i == j) + ((i * j) % 7) for j in range(10)] for i in range(10)])
+LOGITS[0] = [3, 9, 1, 1, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.fixture
+def exhibit(tmp_path):
+    """What a teacher says, and a contact sheet of ten rows of ten images."""
+    plots.style()
+    said, sheet = tmp_path / "soft_labels.json", tmp_path / "examples.png"
+    said.write_text(json.dumps({"run_id": "a", "dataset": "mnist", "logits": LOGITS.tolist()}))
+    plt.imsave(sheet, np.arange(6400).reshape(80, 80) % 251, cmap="gray")
+    return said, sheet
+
+
+def of_q2(**rest):
+    return found("q2", **{"errors": lambda planned: 100 + 60 * (planned.arm == "hard")} | rest)
+
+
+# -- figures ----------------------------------------------------------------------------------------
+
+
+def test_the_kinds_of_distillation_stand_in_one_row():
+    plots.style()
+    figure = method.kinds()
+    assert [axis.get_title() for axis in figure.axes] == [
+        "normal (Q2)", "reversed (Q5)", "self (Q6)"
+    ]  # fmt: skip
+    tall = [[patch.get_height() for patch in axis.patches] for axis in figure.axes]
+    assert tall[0][0] > tall[0][1] and tall[1] == tall[0][::-1] and tall[2][0] == tall[2][1]
+    assert_held(figure)
+
+
+def test_soft_labels_are_those_of_the_teacher_and_flatten_with_the_temperature(exhibit):
+    figure = method.soft_labels(*exhibit)
+    lines = np.array(figure.axes).reshape(method.IMAGES, 4)
+    assert [axis.get_title() for axis in lines[0]] == ["image", "T = 1", "T = 4", "T = 20"]
+    for line, digit in zip(lines, method.instructive(LOGITS), strict=True):
+        heights = np.array([[bar.get_height() for bar in axis.patches] for axis in line[1:]])
+        for t, p in zip(method.SHOWN, heights, strict=True):
+            z = np.exp(LOGITS[digit] / t)
+            assert p == pytest.approx(z / z.sum())
+        assert heights.max(1)[0] > heights.max(1)[1] > heights.max(1)[2]
+        assert f"{100 * heights[0].max():.0f}" in [text.get_text() for text in line[1].texts]
+    assert_held(figure)
+
+
+def test_the_images_are_those_that_the_teacher_gets_right_and_says_most_about():
+    assert 0 not in method.instructive(LOGITS) and len(method.instructive(LOGITS)) == method.IMAGES
+    doctored = LOGITS.copy()
+    left_out = next(c for c in range(1, 10) if c not in method.instructive(LOGITS))
+    doctored[left_out, (left_out + 1) % 10] = doctored[left_out].max() - 0.1
+    assert left_out in method.instructive(doctored)
+
+
+def test_without_its_files_there_is_no_figure_and_a_broken_one_is_named(exhibit, tmp_path):
+    said, sheet = exhibit
+    nowhere = tmp_path / "nowhere"
+    for files in ((nowhere, sheet), (said, nowhere), (said, None)):
+        assert method.soft_labels(*files) is None
+    said.write_text('{"logits": [1, 2]}')
+    with pytest.raises(RecordError, match="soft_labels.json holds no soft labels"):
+        method.soft_labels(said, sheet)
+    assert method.samples({"mnist": nowhere}) is None
+
+
+def test_samples_are_the_sheets_that_are_there(exhibit, tmp_path):
+    sheets = {"mnist": exhibit[1], "folder": exhibit[1], "cifar10": tmp_path / "nowhere"}
+    figure = method.samples(sheets)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["MNIST", "folder"]
+    assert_held(figure)
+
+
+# -- tables -----------------------------------------------------------------------------------------
+
+
+def test_provenance_has_a_column_per_data_set_and_counts_what_differs():
+    frames = {
+        q: of_q2().frame if q == "q2" else found(q, lambda p: 100).frame for q in ("q2", "q5")
+    }
+    intel = {"vendor": "GenuineIntel", "capability": "AVX2", "bf16": False}
+    record = frames["q2"]["record"][0]
+    record["provenance"] |= {"processor": intel, "training_seconds": 36_000.0}
+    table = appendix.provenance(frames)
+    assert list(table.columns) == ["", "MNIST", "CIFAR-10 (JPEG)"]
+    facts = table.set_index("")
+    every = pd.concat(frames.values()).drop_duplicates("run_id")
+    counts = every["dataset"].value_counts()
+    assert [int(n) for n in facts.loc["records"]] == [counts["mnist"], counts["cifar10_jpeg"]]
+    assert facts.loc["processors", "MNIST"] == (
+        f"none, none, bf16 ({counts['mnist'] - 1} runs); GenuineIntel, AVX2, no bf16 (1 run)"
+    )
+    assert facts.loc["processors", "CIFAR-10 (JPEG)"] == "none, none, bf16"
+    assert facts.loc["hours of training", "MNIST"] == f"{10 + (counts['mnist'] - 1) / 3600:.1f}"
+    assert facts.loc["blocks", "MNIST"] == "200 to 209"
+    assert facts.loc["fingerprint (SHA-256)"].nunique() == 2
+    assert appendix.provenance({}).empty
+    assert appendix.provenance({"q2": of_q2(measured=lambda planned: False).frame}).empty
+
+
+def test_the_search_has_a_row_per_candidate(tmp_path):
+    path = REPOSITORY / "results" / "paper" / "search.csv"
+    raw = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = appendix.search(path)
+    own = raw.columns.difference(appendix.OF_A_RUN)
+    assert len(table) == len(raw.drop_duplicates([*own, "teacher_run_id"]))
+    again = raw.tail(1).assign(run_id="ff", seed="901", validation_errors="90")
+    doctored = tmp_path / "search.csv"
+    raw.tail(1).assign(validation_errors="70").merge(again, how="outer").to_csv(
+        doctored, index=False
+    )
+    (line,) = appendix.search(doctored).to_dict("records")
+    assert (line["seeds"], line["errors of 5,000"]) == ("2", "80.0")
+    assert appendix.search(tmp_path / "nowhere.csv").empty
+
+
+def test_students_of_teachers_that_were_trained_otherwise_are_two_candidates(tmp_path):
+    raw = pd.read_csv(REPOSITORY / "results" / "paper" / "search.csv", dtype=str)
+    student = raw[raw["teacher_run_id"].notna()].iloc[[0]]
+    teacher = raw[raw["run_id"] == student["teacher_run_id"].iloc[0]]
+    for change, rows in (({"seed": "901"}, 2), ({"epochs": "1"}, 4)):
+        others = (
+            teacher.assign(run_id="ff", **change),
+            student.assign(run_id="fe", teacher_run_id="ff"),
+        )
+        path = tmp_path / "search.csv"
+        pd.concat([teacher, student, *others]).to_csv(path, index=False)
+        assert len(appendix.search(path)) == rows
+
+
+def test_a_candidate_is_described_in_words():
+    table = appendix.search(REPOSITORY / "results" / "paper" / "search.csv")
+    said = {(row["network"], row["learns from"], row["recipe"]) for row in table.to_dict("records")}
+    assert (
+        "1,200-unit network", "hard labels",
+        "AdamW 0.002, weight decay 0.01, one-cycle, jitter, dropout 0.2 and 0.5",
+    ) in said  # fmt: skip
+    assert (
+        "800-unit network", "distilled from the 1,200-unit network, T = 4, α = 0.9",
+        "SGD 0.2, momentum 0.9, one-cycle",
+    ) in said  # fmt: skip
+
+
+def test_mcnemar_counts_images_block_by_block():
+    f = of_q2()
+    table = appendix.mcnemar(f, {"arm": "kd"}, {"arm": "hard"})
+    assert list(table["block"]) == [str(b) for b in range(200, 210)]
+    for line in table.to_dict("records"):
+        kd, hard = (
+            np.array(
+                list(f.rows(arm=arm, block=int(line["block"]))["record"].iloc[0]["predictions"])
+            )
+            == np.array(list(TRUTH))
+            for arm in ("kd", "hard")
+        )
+        only = [int((kd & ~hard).sum()), int((hard & ~kd).sum())]
+        assert [int(n) for n in list(line.values())[1:3]] == only
+        p = mcnemar([[0, only[0]], [only[1], 0]], exact=True).pvalue
+        assert line["p"] == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+    assert appendix.mcnemar(of_q2(measured=lambda p: False), {"arm": "kd"}, {"arm": "hard"}).empty
+
+
+def test_every_measured_claim_names_its_runs():
+    f = of_q2(measured=lambda planned: planned.arm in ("teacher", "hard", "kd"))
+    table = appendix.run_ids({"q2": f.claims, "q3": {}})
+    assert list(table["claim"]) == [c.id for c in f.claims.values() if c.measured]
+    assert len(table) < len(f.claims)
+    runs = table["runs"][0].split()
+    assert len(runs) == 20 and {len(run) for run in runs} == {6}
+    assert all(
+        one.startswith(run) for one, run in zip(f.claims["kd_vs_hard"].run_ids, runs, strict=True)
+    )
+
+
+def test_speed_and_conventions_have_the_rows_of_their_source():
+    bench = pd.DataFrame(
+        {
+            "case": ["a", "a"], "variant": ["usual", "ours"], "images_per_second": [1000.4, np.nan],
+            "ratio": [1, 2.5], "spread": [0.05, 0.01], "share": [0.5, 0.9], "threads": [2.0, 2.0],
+            "device_name": ["one", "one"],
+        }
+    )  # fmt: skip
+    first, second = appendix.speed(bench).values.tolist()
+    assert first == ["one, 2 threads", "a", "usual", "1,000", "1.00", "5", "50"]
+    assert second[3:5] == ["—", "2.50"]
+    assert appendix.speed(None).empty
+    table, examples = appendix.conventions(), conventions.examples()
+    assert list(table["source"]) == [example.source for example in examples]
+    assert [float(w) for w in table["*w*~soft~"]] == [example.ours.w_soft for example in examples]

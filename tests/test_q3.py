@@ -1,0 +1,130 @@
+"""Q3: the sentences follow the records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import pytest
+
+from conftest import REPOSITORY
+from darkknowledge import params
+from darkknowledge.evidence import text
+from darkknowledge.evidence.answers import written
+from darkknowledge.evidence.stats import Verdict
+from darkknowledge.paper.paper import context
+from darkknowledge.questions.q3_temperature import exhibits
+from fabricated import found, jitter, told
+
+#: How many words a block may have; of the answer the sentence in bold has 25, and the rest 80.
+WORDS = {"caption": 80, "believe": 80, "literature": 40, "limits": 40, "headline": 14}
+#: Changes, the verdict of the primary claim, how answer and headline begin, what is said of high T
+#: and of the narrow network, and what becomes of the two published sentences.
+OUTCOMES = [
+    ({"above": -20, "band": -20}, Verdict.BETTER, "Soften the labels:", "Above T = 1:",
+     ["each temperature comes within 1 error of T = 20"],
+     ["does better lower, at T = 2, 3 and 4. That is 20.", "Against T = 1 that is 20."],
+     ["holds", "holds"]),
+    ({"four": -1, "far": 20, "band": -20, "one": -20}, Verdict.BETTER_SLIGHTLY,
+     "Soften the labels:", "Above T = 1:", ["still matters: T = 40 makes 19.8 errors more"],
+     ["does better lower", "Against T = 1 that makes no difference that matters"],
+     ["does not hold", "does not hold"]),
+    ({"above": 20, "far": -20, "band": 20}, Verdict.WORSE, "Leave it at T = 1:", "Leave it at T = 1:",
+     ["still matters: T = 40 makes 20.2 errors fewer"],
+     ["does worse lower, at T = 2, 3 and 4. That is 20.0 errors more", "that is 19.8 errors more"],
+     ["does not hold", "does not hold"]),
+    ({"far": 20, "far_at": ["mlp-300-300"]}, Verdict.EQUIVALENT, "It makes no difference",
+     "It makes no difference", ["each temperature comes within 1 error"],
+     ["For the 30-unit network it makes no difference that matters to stay at T = 2, 3 and 4:"],
+     ["does not hold", "does not hold"]),
+    ({"noise": (1, 40)}, Verdict.IMPRECISE, "Too imprecise to tell:", "Too imprecise to tell:",
+     ["from 8 on is too imprecise to tell: T = 40 makes between"],
+     ["Whether the 30-unit network does better", "Against T = 1 that is too imprecise to tell: bet"],
+     ["is not decided", "is not decided"]),
+]  # fmt: skip
+
+
+def errors(above=0, four=0, far=0, far_at=("mlp-800-800", "mlp-300-300"), band=0, one=0, noise=()):
+    """60, and so many more: wide nets ``above`` T = 1, at T = 4, and ``far`` above 20; the narrow one in
+    its ``band`` and at T = 1; all nets in half of the blocks at the temperatures ``noise``. The first
+    block differs by one error: without a spread there is no interval."""
+
+    def of(planned):
+        t, net = planned.spec.loss.temperature, planned.spec.model.label
+        if planned.arm != "kd":
+            return 60
+        more = band * (2 <= t <= 4) + one * (t == 1)
+        if net != "mlp-30-30":
+            more = above * (t > 1) + four * (t == 4) + far * (t > 20) * (net in far_at)
+        more += 16 * (t in noise) * (planned.block % 2)
+        return 60 + more + (planned.block in (0, 200) and t in (1, 20)) - jitter(planned)
+
+    return of
+
+
+@pytest.mark.parametrize(("changes", "verdict", "bold", "head", "high", "narrow", "lit"), OUTCOMES)
+def test_every_outcome_has_its_own_words(changes, verdict, bold, head, high, narrow, lit):
+    f = found("q3", errors(**changes))
+    given, folder = context(f), REPOSITORY / "report" / "answers"
+    block = {name: written(folder, "q3", name, given) for name in ("answer", *WORDS)}
+    _, said, rest = block["answer"].split("**")
+    claim = f.claims["above_vs_one"]
+    assert claim.verdict is verdict and claim.effect.n == claim.planned == 10
+    assert said.startswith(bold) and block["headline"].startswith(head)
+    one = f.sample(arm="kd", model="mlp-800-800", temperature=1.0).mean
+    for words in (said, block["headline"]):
+        assert text.errors(one) in words and text.errors(one + claim.effect.mean) in words
+    assert text.told(claim) in rest and all(words in rest for words in (*high, *narrow))
+    assert ("would matter" in rest) == claim.slight
+    assert ("makes fewer errors" in block["caption"]) == claim.better
+    assert ("much alike" in block["headline"]) == (claim.better and "each temperature" in rest)
+    assert f"here that {lit[0]}." in block["literature"]
+    assert f"units: that {lit[1]}." in block["literature"]
+    assert len(said.split()) <= 25 and len(rest.split()) <= 80
+    assert all(0 < len(block[name].split()) <= most for name, most in WORDS.items())
+
+
+def test_claims_are_declared_as_planned_measured_or_not():
+    f = found("q3", errors(), measured=lambda planned: False)
+    families = Counter(claim.family for claim in f.claims.values())
+    assert families == {"primary": 1, "Q3 high temperatures": 6, "Q3 narrow": 2}
+    assert all(c.members == families[c.family] for c in f.claims.values() if c.members != 7)
+    about = [(c.data["model"], *c.data["temperature"]) for c in f.claims.values() if c.members == 6]
+    assert about == [(net, t) for net in ("mlp-800-800", "mlp-300-300") for t in (8, 40, 90)]
+    assert told(f) == "**Not measured yet.**" and told(f, "headline") == "Not measured yet."
+    assert "is not decided" in told(f, "literature") and exhibits.by_temperature(f) is None
+
+
+def test_without_the_other_networks_nothing_is_said_of_them():
+    chosen = replace(params.read("paper", "q3"), n_temperatures=0)
+    f = found("q3", errors(above=-20), chosen=chosen)
+    assert f.claims["narrow_vs_one"].verdict is Verdict.UNMEASURED
+    rest = told(f).rpartition("**")[2]
+    assert "unit" not in rest and "Against" not in rest and "30" not in told(f, "caption")
+    drawn(f, 1)
+
+
+def test_with_few_blocks_nothing_is_called_better():
+    f = found("q3", errors(above=-20, band=-20), measured=lambda planned: planned.block < 203)
+    assert f.claims["above_vs_one"].verdict is Verdict.FEW
+    assert told(f).endswith("too few for a verdict.**") and "Too few" in told(f, "headline")
+    assert len(exhibits.TABLES["arms"](f)) == 31
+
+
+def test_the_quick_profile_has_its_own_networks_and_families():
+    f = found("q3", errors(above=-20, band=-20), chosen=params.read("quick", "q3"))
+    assert "takes the 100-unit network from 60.2 errors to 40.1.**" in told(f)
+    assert [c.members for c in f.claims.values()] == [7, 2, 2, 2, 2]
+    drawn(f, 2)
+
+
+def drawn(f, panels):
+    """Every error and every entropy lies within the axes, which are alike in all panels."""
+    axes = exhibits.FIGURES["temperatures"](f).axes
+    errors, entropies = ({axis.get_ylim() for axis in axes[i : i + panels]} for i in (0, panels))
+    assert len(axes) == 2 * panels
+    ((low, high),), ((_, top),) = errors, entropies
+    assert low < f.frame["test_errors"].min() and f.frame["test_errors"].max() < high
+    assert top > exhibits.UNIFORM and axes[-1].get_xscale() == "log"
+    plt.close("all")

@@ -1,0 +1,130 @@
+"""The discussion: the sentences follow the records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import pytest
+
+from darkknowledge import params
+from darkknowledge.evidence import plots, text
+from darkknowledge.evidence.stats import Verdict
+from darkknowledge.paper.paper import find
+from darkknowledge.questions.q7_why import exhibits
+from darkknowledge.questions.q7_why.findings import shares, worse_teachers
+from fabricated import TRUTH, found, frame_of, jitter, told
+
+FAMILIES = ("n_parts", "n_quality", "n_unfamiliar", "n_few_labels", "n_noise")
+#: An outcome → a difference of each block that forces it, where 10 errors matter, and its verdict.
+OUTCOMES = {
+    "better": (lambda block: -30 - block % 2, Verdict.BETTER),
+    "slight": (lambda block: -4 - block % 2, Verdict.BETTER_SLIGHTLY),
+    "worse": (lambda block: 30 + block % 2, Verdict.WORSE),
+    "equivalent": (lambda block: block % 2, Verdict.EQUIVALENT),
+    "imprecise": (lambda block: 30 * (-1) ** block, Verdict.IMPRECISE),
+    "few": (lambda block: 30, Verdict.FEW),
+    "none": (lambda block: 0, Verdict.UNMEASURED),
+}
+BLOCKS = {"few": 3, "none": 0}
+
+
+def forced(outcome: str, arms: tuple[str, ...], *families: str):
+    """Findings of the quick profile, with these families of arms and the first alone, in which each of
+    ``arms`` differs so from every other arm but hard labels."""
+
+    def errors(planned):
+        difference = OUTCOMES[outcome][0](planned.block) if planned.arm in arms else 0
+        return (160 if planned.arm == "hard" else 130) + difference - jitter(planned)
+
+    last, absent = BLOCKS.get(outcome, 5), {n: 0 for n in FAMILIES if n not in families}
+    chosen = replace(params.read("quick", "q7"), **absent)
+    frame = frame_of("q7", errors, chosen, lambda planned: planned.block < last)
+    return find("q7", frame, {"mnist5k": 10 * TRUTH})
+
+
+#: How the answer and the headline begin.
+WORDS = {
+    "better": ("What the teacher says of the wrong classes matters: ", "The wrong classes matter"),
+    "slight": ("What the teacher says of the wrong classes matters: ", "The wrong classes matter"),
+    "worse": ("What the teacher says of the wrong classes does harm: ", "What it says of wrong"),
+    "equivalent": ("What the teacher says of the wrong classes makes no", "Wrong classes make no"),
+    "imprecise": ("Too imprecise to tell whether", "Too imprecise to tell: "),
+    "few": ("So far ", "Too few pairs yet: "),
+    "none": ("Not measured yet.", "Not measured yet."),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_each_outcome_has_its_own_words(outcome):
+    f = forced(outcome, ("kd",))
+    claim = f.claims["kd_vs_confidence_only"]
+    assert (claim.verdict, claim.members) == (OUTCOMES[outcome][1], 7)
+    said, short = told(f), told(f, "headline")
+    bold, (answer, headline) = said.split("**")[1], WORDS[outcome]
+    assert bold.startswith(answer) and len(bold.split()) <= 25
+    assert short.startswith(headline) and len(short.split()) <= 14
+    assert "Leaving out" not in said and not told(f, "unfamiliar") + told(f, "few_labels")
+    assert ("of the gain is lost" in told(f, "caption")) == (outcome in ("better", "slight"))
+    assert ("smaller than what we said beforehand" in said) == (outcome == "slight")
+    assert (text.errors(f.sample(arm="kd").mean) in short) == claim.measured
+
+
+#: What is said of a part or a worse teacher, and of unfamiliar images.
+COSTS = {
+    "better": ("saves 30.", "A teacher helps on images that it never saw: 30."),
+    "slight": ("less than matters", "A teacher helps on images that it never saw: 4."),
+    "worse": ("adds 30.", "A teacher does harm on images that it never saw: 30."),
+    "equivalent": (
+        "makes no difference that matters",
+        "distillation makes no difference that matters",
+    ),
+    "imprecise": ("has an effect too imprecise to tell", "Whether a teacher helps on images that"),
+    "few": ("too few pairs for a verdict", "too few pairs for a verdict"),
+    "none": ("", ""),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_the_cost_of_what_is_taken_away_follows_its_claim(outcome):
+    arms = ("target_part", "nontarget_part", "kd_teacher_0.25", "kd_other_half")
+    f = forced(outcome, arms, "n_parts", "n_quality", "n_unfamiliar")
+    judged = [f.claims[f"{arm}_vs_kd"] for arm in arms[:3]]
+    judged += [c for c in f.claims.values() if c.family == "unfamiliar"]
+    assert {claim.verdict for claim in judged} == {OUTCOMES[outcome][1]}
+    said, unfamiliar = told(f), told(f, "unfamiliar")
+    for what in ("the non-target part of the divergence ", "the target part ", "from it instead "):
+        assert COSTS[outcome][0] in said.partition(what)[2].partition(". ")[0]
+        assert (what in said) == (outcome != "none")
+    assert COSTS[outcome][1] in unfamiliar and bool(unfamiliar) == (outcome != "none")
+    assert ("; here both count" in told(f, "literature")) == (outcome == "worse")
+    assert len(said.split("**")[2].split()) <= 80 and len(unfamiliar.split()) <= 50
+
+
+@pytest.mark.parametrize(("profile", "members"), [("paper", (3, 3, 2, 4)), ("quick", (3, 1, 2, 2))])
+def test_the_claims_are_those_of_the_plan_measured_or_not(profile, members):
+    chosen = replace(params.read(profile, "q7"), blocks=(0,), **dict.fromkeys(FAMILIES, 1))
+    f = found("q7", lambda planned: 9, chosen=chosen, measured=lambda planned: False)
+    planned = dict(zip(("parts", "quality", "unfamiliar", "few labels"), members, strict=True))
+    families = [c.family for c in f.claims.values()]
+    assert {n: families.count(n) for n in planned} == planned and len(families) == 1 + sum(members)
+    assert all(c.members == planned.get(c.family, 7) for c in f.claims.values())
+    assert told(f) == "**Not measured yet.**" and not told(f, "few_labels") + told(f, "noise")
+    assert all(make(f) is None for make in exhibits.FIGURES.values())
+
+
+def test_the_exhibits_and_the_few_labels_show_what_is_there():
+    plots.style()
+    chosen = replace(params.read("paper", "q7"), blocks=(200, 201), **dict.fromkeys(FAMILIES, 2))
+    f = found("q7", lambda planned: 90 - 60 * ("all" in planned.arm), chosen=chosen)
+    assert list(shares(f).values()) == [0.01, 0.1]
+    assert list(worse_teachers(f).values()) == [(1, 120), (12, 120), (36, 120)]
+    assert told(f, "few_labels").count("for all images 3") == 2
+    assert "with others 9" in told(f, "noise")
+    table = exhibits.TABLES["arms"](f).set_index("arm")
+    assert len(table) == f.frame["arm"].nunique() and "distilled, teacher of 1 epoch" in table.index
+    few = "10\N{NO-BREAK SPACE}% of labels, plain images: distilled on all images"
+    difference = f.sample(arm="kd_all_0.1") - f.sample(arm="hard_0.1")
+    assert table.loc[few, "from hard labels"] == text.signed(difference.mean)
+    assert [len(make(f).axes) for make in exhibits.FIGURES.values()] == [3, 2]
+    plt.close("all")

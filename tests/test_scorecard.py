@@ -1,0 +1,167 @@
+"""Published numbers beside ours: which rows are shown, and that both numbers are what they should be."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+from statsmodels.stats.proportion import proportion_confint
+
+from conftest import REPOSITORY
+from darkknowledge import params
+from darkknowledge.evidence import plots
+from darkknowledge.evidence.stats import Effect
+from darkknowledge.paper import scorecard
+from darkknowledge.questions.q2_distillation import findings as q2
+from darkknowledge.questions.q5_q6_pairs import findings as pairs
+from darkknowledge.questions.registry import QUESTIONS
+from darkknowledge.spec import SpecError
+from fabricated import found
+
+PUBLISHED = pd.read_csv(REPOSITORY / "report" / "literature.csv", index_col="id")
+ERRORS = {"teacher": 40, "hard": 140, "kd": 90}
+
+
+def errors(factor=1):
+    return lambda planned: factor * ERRORS.get(planned.arm, 100)
+
+
+def of_q2(**rest):
+    return {"q2": found("q2", **{"errors": errors()} | rest)}
+
+
+def row(mean=100.0, published=100.0, unit="errors of 10000", half=5.0, **rest) -> scorecard.Row:
+    """A row with intervals of so much to both sides."""
+    theirs, ours = (Effect(9, v, v - half, v + half, math.nan) for v in (published, mean))
+    values = {"id": "a", "source": "hinton2015", "what": "a net", "recipe_difference": "its epochs"}
+    return scorecard.Row(**values | {"unit": unit, "published": theirs, "ours": ours} | rest)
+
+
+def assert_held(figure) -> None:
+    """Nothing is cut off: all data lie within their axes, and all that is written on the page."""
+    figure.canvas.draw()
+    for axis in figure.axes:
+        data, view = axis.dataLim, axis.viewLim
+        assert view.xmin <= data.xmin and data.xmax <= view.xmax
+        assert view.ymin <= data.ymin and data.ymax <= view.ymax
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
+    plt.close(figure)
+
+
+def test_the_file_names_each_number_once_and_all_that_the_questions_hold_themselves_to():
+    assert PUBLISHED.index.is_unique and not PUBLISHED.duplicated(["source", "claim"]).any()
+    assert set(PUBLISHED["unit"]) == set(scorecard.UNITS)
+    assert set(PUBLISHED["dataset"]) == set(scorecard.BESIDE)
+    keys = {f"{{{source}," for source in PUBLISHED["source"]}
+    references = (REPOSITORY / "report" / "references.bib").read_text(encoding="utf-8")
+    assert all(key in references for key in keys)
+    beside = [key for q in QUESTIONS.values() for key in q.findings.LITERATURE]
+    assert beside and set(beside) <= set(PUBLISHED.index)
+    (hinton,) = PUBLISHED[PUBLISHED["value"] == 74].itertuples()
+    assert hinton.Index == "hinton-kd" and "hard and soft labels" in hinton.claim
+
+
+@pytest.mark.parametrize("unit", sorted(set(scorecard.UNITS) - {"claim", "points"}))
+def test_equal_numbers_have_the_ratio_one_and_more_errors_one_above(unit):
+    assert row(90, 90, unit).relative(row(90).ours).mean == 1
+    worse = 80 if unit == "percent accuracy" else 180  # twice the errors of the published number
+    ratio = row(worse, 90, unit, half=1)
+    assert ratio.relative(ratio.ours).mean == pytest.approx(2)
+    assert ratio.relative(ratio.ours).low < 2 < ratio.relative(ratio.ours).high
+
+
+def test_claims_and_gains_have_no_ratio():
+    for unit in ("claim", "points"):
+        assert math.isnan(row(unit=unit).relative(row().ours).mean)
+
+
+def test_ours_are_the_means_over_blocks_of_the_runs_that_the_question_names():
+    questions = of_q2()
+    rows = {r.id: r for r in scorecard.rows(questions, PUBLISHED)}
+    assert list(rows) == [key for key in PUBLISHED.index if key in q2.LITERATURE]
+    for key, where in q2.LITERATURE.items():
+        assert rows[key].ours == questions["q2"].sample(**where).effect()
+        assert rows[key].published.mean == PUBLISHED.loc[key, "value"]
+    assert rows["hinton-hard"].ours.n == 10 and rows["course-kd"].ours.n == 6
+
+
+def test_doctored_errors_move_ours_and_not_theirs():
+    before, after = (scorecard.rows(of_q2(errors=errors(k)), PUBLISHED) for k in (1, 3))
+    assert [r.published for r in before] == [r.published for r in after]
+    assert all(b.ours.high < a.ours.low for b, a in zip(before, after, strict=True))
+
+
+def test_the_interval_of_a_single_run_is_wilsons_over_its_images():
+    rows = scorecard.rows(of_q2(), PUBLISHED)
+    assert len(rows) == 4
+    for r in rows:
+        interval = proportion_confint(r.published.mean, 10_000, method="wilson")
+        assert (r.published.low, r.published.high) == pytest.approx([10_000 * p for p in interval])
+
+
+def test_on_images_ours_are_accuracies_and_the_mirror_is_named(monkeypatch):
+    where = {"arm": "hard", "model": "airbench-32-128-128", "dataset": "cifar10_jpeg"}
+    yuan = [f"yuan-plain_cnn>resnet18-{which}" for which in ("weak", "reversed")]
+    monkeypatch.setattr(pairs, "LITERATURE", dict.fromkeys(["course-cifar-strong", *yuan], where))
+    q5 = found("q5", errors(), measured=lambda planned: planned.arm == "hard")
+    one, bare, several = scorecard.rows({"q5": q5}, PUBLISHED)
+    assert one.ours.mean == pytest.approx(100 - q5.sample(**where).mean / 10)
+    assert one.relative(one.ours).mean == pytest.approx((100 - one.ours.mean) / (100 - 90.23))
+    interval = proportion_confint(9_023, 10_000, method="wilson")
+    assert (one.published.low, one.published.high) == pytest.approx([100 * p for p in interval])
+    t = scipy_stats.t.interval(0.95, 2, 95.33, 0.12 / math.sqrt(3))
+    assert (several.published.low, several.published.high) == pytest.approx(t)
+    assert not bare.published.bounded
+    assert one.recipe_difference.endswith("; original images")
+    plots.style()
+    assert_held(scorecard.figure([one, several, bare]))
+
+
+def test_nothing_is_shown_without_records_or_of_another_data_set():
+    assert scorecard.rows(of_q2(measured=lambda planned: False), PUBLISHED) == []
+    quick = of_q2(chosen=params.read("quick", "q2"))
+    assert any(quick["q2"].frame["record"]) and scorecard.rows(quick, PUBLISHED) == []
+    only_hard = scorecard.rows(of_q2(measured=lambda planned: planned.arm == "hard"), PUBLISHED)
+    assert [r.id for r in only_hard] == ["hinton-hard"]
+
+
+def test_a_data_set_that_nobody_knows_is_refused():
+    with pytest.raises(SpecError, match="data set"):
+        scorecard.rows(of_q2(), PUBLISHED.assign(dataset="minst"))
+
+
+def test_a_claim_is_answered_in_words_by_its_question(monkeypatch):
+    monkeypatch.setattr(q2, "literature", lambda f: {"hinton-band": "does not hold"}, raising=False)
+    (claim,) = (r for r in scorecard.rows(of_q2(), PUBLISHED) if r.unit == "claim")
+    assert (claim.id, claim.answer, claim.ours.n) == ("hinton-band", "does not hold", 0)
+    (line,) = scorecard.table([claim]).to_dict("records")
+    assert (line["theirs"], line["ours"], line["ratio"]) == ("", "does not hold", "")
+
+
+def test_the_table_has_a_line_per_row_with_both_intervals():
+    rows = scorecard.rows(of_q2(), PUBLISHED)
+    table = scorecard.table(rows)
+    assert [r.what in said for r, said in zip(rows, table["published"], strict=True)] == [True] * 4
+    hard = table.iloc[1]
+    assert hard["published"].endswith("[@hinton2015]") and "60,000" in hard.iloc[-1]
+    assert hard["theirs"] == "146 (124 to 171) errors"
+    ours = rows[1].ours
+    assert hard["ours"].startswith(f"{ours.mean:.0f} ({ours.low:.0f} to {ours.high:.0f}), n")
+    assert hard["ratio"] == f"{ours.mean / 146:.2f}"
+    assert scorecard.table([]).empty and "ratio" in scorecard.table([])
+
+
+def test_the_figure_holds_all_rows_that_have_a_place_on_its_axis():
+    plots.style()
+    far = [row(25, half=20, id="far"), row(900, id="off"), row(id="even")]
+    none = [row(unit="parameters", id="p"), row(10, half=10, id="reaches 0")]
+    figure = scorecard.figure([*far, *none])
+    (axis,) = figure.axes
+    assert len(axis.get_yticks()) == len(far)
+    assert axis.get_xlim()[0] < 0.05 and axis.get_xlim()[1] > 9.05
+    assert_held(figure)
+    assert scorecard.figure(none) is None and scorecard.figure([]) is None

@@ -1,0 +1,102 @@
+"""When to distil: the advice follows the claims, a row per situation that is measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from conftest import REPOSITORY
+from darkknowledge import params
+from darkknowledge.evidence import text
+from darkknowledge.evidence.answers import written
+from darkknowledge.evidence.samples import EMPTY, Sample
+from darkknowledge.evidence.stats import Verdict
+from darkknowledge.paper import when
+from fabricated import found
+
+QUESTIONS = ("q2", "q3", "q4", "q5", "q6", "q7")
+#: An outcome → by block how much better the subject is, in units of what matters; its verdict; the
+#: advice to somebody with labels and no augmentation.
+OUTCOMES = {
+    "better": ((3, 4, 3, 4, 3), Verdict.BETTER, "distil"),
+    "slight": ((0.4, 0.5, 0.4, 0.5, 0.4), Verdict.BETTER_SLIGHTLY, "less than matters"),
+    "worse": ((-3, -4, -3, -4, -3), Verdict.WORSE, "keep to hard labels"),
+    "equivalent": ((0.1, -0.1, 0.1, -0.1, 0), Verdict.EQUIVALENT, "either: distilling makes no"),
+    "imprecise": ((9, -9, 9, -9, 0), Verdict.IMPRECISE, "is too imprecise to tell"),
+    "few": ((3, 4, 3), Verdict.FEW, "too few pairs for advice"),
+}
+
+
+@pytest.fixture(scope="module")
+def findings():
+    """All questions, with records of one block."""
+    return {
+        q: found(q, lambda p: 40, chosen=params.read("quick", q), measured=lambda p: p.block == 0)
+        for q in QUESTIONS
+    }
+
+
+def judged(findings, outcome: str, but: tuple[str, ...] = ()):
+    """The same with every claim forced to an outcome; those named ``but`` are not measured."""
+
+    def forced(claim):
+        sign = claim.delta * (-1 if claim.unit == "errors" else 1)
+        values = {b: sign * better for b, better in enumerate(OUTCOMES[outcome][0])}
+        known = dict.fromkeys(values, frozenset(["one"]))
+        sample = Sample(values, frozenset(range(5)), known, known)
+        return replace(claim, difference=EMPTY if claim.id in but else sample)
+
+    return {
+        q: replace(f, claims={name: forced(claim) for name, claim in f.claims.items()})
+        for q, f in findings.items()
+    }
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_every_advice_follows_the_verdict_of_its_claim(findings, outcome):
+    known = judged(findings, outcome)
+    main = known["q2"].claims["kd_vs_hard"]
+    assert main.verdict is OUTCOMES[outcome][1]
+    table = when.rows(known).set_index("situation")
+    assert list(table.columns) == when.COLUMNS[1:] and len(set(table.index)) == len(table) == 12
+    plain = table.loc["Labels for all images, no augmentation"]
+    assert OUTCOMES[outcome][2] in plain["what to do"] and plain["worth here"] == text.told(main)
+    marks = {key: OUTCOMES[key][2] for key in ("slight", "imprecise", "few")}
+    marks["equivalent"] = "makes no difference that matters"
+    for advice in table["what to do"]:
+        assert {key for key, mark in marks.items() if mark in advice} == {outcome} & {*marks}, (
+            advice
+        )
+
+
+def test_what_helps_and_what_harms_have_opposite_advice(findings):
+    better, worse = (when.rows(judged(findings, one))["what to do"] for one in ("better", "worse"))
+    assert all(one != other for one, other in zip(better, worse, strict=True))
+
+
+def test_the_least_labels_stand_in_the_table_with_their_share(findings):
+    table = when.rows(judged(findings, "better")).set_index("situation")
+    share = next(one for one in table.index if one.startswith("Labels for 10"))
+    assert table.loc[share, "what to do"] == "distil on all images, labelled or not"
+
+
+def test_what_is_not_measured_has_no_row(findings):
+    whole = list(when.rows(judged(findings, "better"))["situation"])
+    rest = when.rows(judged(findings, "better", but=("q2.kd_vs_hard", "q5.by_weak_vs_hard")))
+    lost = {"Labels for all images, no augmentation", "Only a weaker teacher"}
+    assert list(rest["situation"]) == [one for one in whole if one not in lost]
+    assert list(when.rows({}).columns) == when.COLUMNS and len(when.rows({})) == 0
+    some = when.rows({"q2": judged(findings, "better")["q2"]})
+    assert 0 < len(some) < len(whole) and set(some["situation"]) < set(whole)
+    unmeasured = {"q2": found("q2", lambda p: 40, measured=lambda p: False)}
+    assert len(when.rows(unmeasured)) == 0
+
+
+@pytest.mark.parametrize(("gain", "first"), [(3, True), (1, False)])
+def test_augmentation_comes_first_where_it_gains_more(findings, gain, first):
+    claims = judged(findings, "better")["q2"].claims
+    jitter = claims["jitter_vs_hard"]
+    more = {"jitter_vs_hard": replace(jitter, difference=jitter.difference * (gain / 2))}
+    said = written(REPOSITORY / "report" / "answers", "when", "text", {"q2": {"c": claims | more}})
+    assert ("Augment first" in said) == first and len(said.split()) <= 80
