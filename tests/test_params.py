@@ -29,7 +29,7 @@ KINDS = {
     "Temperature": (4, 4.0, {0: "greater than 0", -1: "greater", NAN: "finite", INFINITE: "finite",
                              "4": "number", True: "number", None: "number", 10**400: "finite"}),
     "Weight": (1, 1.0, {1.5: "between 0 and 1", -0.1: "between", "1e-3": "in YAML write 1.0e-3"}),
-    "Count": (0, 0, {-1: "at least 0", 1.5: "whole", True: "whole", HUGE: "too many digits"}),
+    "Count": (0, 0, {-1: "at least 0", 1.5: "whole", True: "whole", HUGE: "less than"}),
     "Size": (1, 1, {0: "at least 1"}),
     "Seconds": (0.5, 0.5, {0: "greater than 0", "soon": "number"}),
     "Net": ("resnet20", "resnet20", {"resnet19": "Did you mean", "mlp-80x": "no network", 3: "text"}),

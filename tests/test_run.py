@@ -113,8 +113,8 @@ def test_an_untrained_teacher_is_a_net_at_its_initialisation(store):
 def test_a_run_that_diverges_leaves_a_note_in_place_of_a_record_and_is_not_retried(store, trained):
     """Nor is its student said to have diverged. The losses of one whose weights do not fit into fp16 are
     healthy, but what is stored of it would be infinite."""
-    spec = small_run(lr=1e20, schedule="constant")
-    large = small_run(lr=1e8, schedule="constant", epochs=1, batch_size=350)
+    spec = small_run(lr=1e20, schedule="linear")
+    large = small_run(lr=1e8, schedule="linear", epochs=1, batch_size=350)
     orphan = dataclasses.replace(STUDENT, teacher=spec)
     for one, says in ((spec, "epoch 1"), (spec, "epoch 1"), (orphan, ""), (large, "")):
         lost = spec if one is orphan else one

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -147,22 +145,11 @@ def test_a_teacher_teaches_in_eval_mode_without_gradient_and_stays_as_it_was(
     assert all(p.grad is None for p in inner.parameters())
 
 
-def test_a_teacher_sees_its_students_pixels_or_by_an_independent_view_another_draw_of_them():
-    """Images of one brightness each, which tells them apart wherever they are moved to."""
-    brightness = torch.arange(1, 201, dtype=torch.uint8).view(-1, 1, 1, 1)
-    split = Split(brightness.expand(-1, *SHAPE).contiguous(), torch.arange(200) % 10)
-    seen, labelled = {}, {}
-    for view in ("same", "independent"):
-        student, teacher = Spy(net()), Spy(confident())
-        loss = replace(loss_of("kd"), teacher_view=view)
-        train(student, split, loss, teacher, augmentation="jitter", epochs=1)
-        seen[view] = torch.cat(student.batches(training=True))
-        labelled[view] = torch.cat(teacher.batches(training=False))
-    assert torch.equal(seen["same"], seen["independent"])
-    assert torch.equal(seen["same"], labelled["same"])
-    assert not torch.equal(seen["same"], labelled["independent"])
-    images = (x.flatten(1).amax(1) for x in (seen["same"], labelled["independent"]))
-    assert torch.equal(*images)
+def test_a_teacher_sees_its_students_pixels(tiny_split):
+    student, teacher = Spy(net()), Spy(confident())
+    train(student, tiny_split, loss_of("kd"), teacher, augmentation="jitter", epochs=1)
+    seen, labelled = student.batches(training=True), teacher.batches(training=False)
+    assert torch.equal(torch.cat(seen), torch.cat(labelled))
 
 
 @pytest.mark.parametrize("augmentation", ["none", "jitter"])
@@ -213,7 +200,7 @@ def test_alpha_0_trains_like_hard_labels_to_the_bit_and_alpha_1_is_blind_to_them
 def test_the_gradient_is_that_of_both_weighted_parts(tiny_split):
     """Twice the weights at half the learning rate is the same SGD step."""
     once, twice = net(), net()
-    recipe = dict(epochs=1, batch_size=200, schedule="constant")
+    recipe = dict(epochs=1, batch_size=200, schedule="linear")
     train(once, tiny_split, LossSpec("kd", 3, 0.2, 0.7), confident(), lr=0.2, **recipe)
     train(twice, tiny_split, LossSpec("kd", 3, 0.4, 1.4), confident(), lr=0.1, **recipe)
     torch.testing.assert_close(weights(once), weights(twice))
@@ -221,30 +208,10 @@ def test_the_gradient_is_that_of_both_weighted_parts(tiny_split):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_run_and_epoch(tiny_split):
     with pytest.raises(NonFiniteLoss, match=r"my run .* epoch \d"):
-        train(net(), tiny_split, name="my run", lr=1e20, schedule="constant")
+        train(net(), tiny_split, name="my run", lr=1e20, schedule="linear")
     # One step an epoch: the loss of the only batch is still that of the healthy weights.
     with pytest.raises(NonFiniteLoss):
-        train(net(), tiny_split, lr=1e42, schedule="constant", epochs=1, batch_size=200)
-
-
-def test_max_norm_bounds_the_weights_into_hidden_units_and_leaves_the_last_layer(tiny_split):
-    model = net(hidden=(16, 16))
-    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    with torch.no_grad():
-        for layer in linear:
-            layer.weight.mul_(10)
-    train(model, tiny_split, max_norm=0.5, lr=0.01)
-    norms = [layer.weight.norm(dim=1) for layer in linear]
-    assert all(n.max() <= 0.5 + 1e-5 for n in norms[:-1])
-    assert norms[-1].min() > 0.5
-    first = linear[0].weight
-    with torch.no_grad():
-        first[3] *= 100
-    before = first.detach().clone()
-    training.clip_norms(model, 10.0)  # it touches only the units that exceed it
-    others = [i for i in range(16) if i != 3]
-    assert torch.equal(first[others], before[others])
-    torch.testing.assert_close(first[3], before[3] * 10 / before[3].norm())
+        train(net(), tiny_split, lr=1e42, schedule="linear", epochs=1, batch_size=200)
 
 
 def test_training_and_building_neither_change_nor_read_the_global_random_state(tiny_split):
@@ -312,7 +279,7 @@ def test_bf16_rounds_the_products_and_keeps_the_weights_in_fp32(tiny_split):
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @pytest.mark.parametrize(
     ("schedule", "first", "last"),
-    [("one_cycle", 0.04, 0), ("cosine", 1, 0), ("linear", 1, 0), ("constant", 1, 1)],
+    [("one_cycle", 0.04, 0), ("linear", 1, 0)],
 )
 def test_the_learning_rate_follows_its_schedule(optimiser, schedule, first, last):
     """One-cycle starts at 1/25 of its peak."""

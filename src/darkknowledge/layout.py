@@ -7,19 +7,11 @@ record may hold more keys than these, and the oldest lack those that are not req
 import datetime
 import functools
 import types
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import (
-    Any,
-    NamedTuple,
-    NotRequired,
-    TypedDict,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+
+import numpy as np
 
 from darkknowledge.spec import BOUND
 
@@ -167,7 +159,7 @@ def check(body: Any, layout: Any, labels: str = "") -> None:
     """Raise ValueError, which names the key, unless ``body`` is laid out as a TypedDict says and, if it
     is a record, agrees with itself and with the true ``labels`` of the test images where these are
     known."""
-    if wrong := _misfit(body, _taken_apart(layout)):
+    if wrong := _misfit(body, layout):
         raise ValueError(wrong.removeprefix(".") if wrong[0] == "." else f"it{wrong}")
     if layout is Record:
         for flaw, holds in _laws(body, labels):
@@ -199,9 +191,8 @@ def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
         known = fits(record, labels)
         yield "predictions do not make test.confusion by the true labels beside it", known
     else:
-        found = Counter(_each(record["predictions"], data["classes"]))
-        called = {int(c): n for c, n in found.items()}
-        columns = {c: n for c, n in enumerate(map(sum, zip(*counts, strict=True))) if n}
+        called = _trimmed(np.bincount(_classes(record["predictions"], data["classes"])))
+        columns = _trimmed(map(sum, zip(*counts, strict=True)))
         yield "predictions are not those that test.confusion counts", called == columns
     taught = record["spec"]["teacher"] is not None
     stated = record["teacher_weights_sha256"] is not None
@@ -240,96 +231,67 @@ def _by_class(confusion: list[list[int]]) -> tuple[list[int], list[int]]:
 
 def fits(record: Record, labels: str) -> bool:
     """Whether a record's predictions make its confusion by these true classes of the test images."""
-    called, rows = record["predictions"], list(enumerate(record["test"]["confusion"]))
+    called, confusion = record["predictions"], record["test"]["confusion"]
+    classes = len(confusion)
     if len(labels) != len(called):
         return False
-    said = {(true, other): n for true, row in rows for other, n in enumerate(row) if n}
-    if len(rows) > 10:
-        pairs = Counter(zip(_each(labels, len(rows)), _each(called, len(rows)), strict=True))
-        whole = (labels + called).isdecimal()
-        return whole and said == {(int(a), int(b)): n for (a, b), n in pairs.items()}
-    # A byte an image, which holds both classes, is counted ten times as fast: there are many records.
-    high, images = _true(labels)
-    low = int.from_bytes(called.encode("ascii", "replace").translate(_LOW), "big")
-    mistakes = Counter((high | low).to_bytes(len(called), "big").translate(None, _RIGHT))
-    return {divmod(byte, 16): n for byte, n in mistakes.items()} == {
-        pair: n for pair, n in said.items() if pair[0] != pair[1]
-    } and images == {str(true): sum(row) for true, row in rows if any(row)}
+    cells = _classes(labels, classes) * classes + _classes(called, classes)
+    return _trimmed(np.bincount(cells)) == _trimmed(chain.from_iterable(confusion))
 
 
-#: A digit as the upper or lower half of a byte; what is none fills both. Bytes of two equal digits.
-_HIGH, _LOW = (
-    bytes(place * (byte - 48) if 48 <= byte <= 57 else 255 for byte in range(256))
-    for place in (16, 1)
-)
-_RIGHT = bytes(range(0, 160, 17))
+def _trimmed(counts: Iterable[int]) -> list[int]:
+    """Without the zeros at the end."""
+    found = list(counts)
+    while found and not found[-1]:
+        found.pop()
+    return found
 
 
-@functools.lru_cache(maxsize=8)
-def _true(labels: str) -> tuple[int, Counter[str]]:
-    """The labels as upper halves of the bytes of a number, and how many there are of each class."""
-    high = labels.encode("ascii", "replace").translate(_HIGH)
-    return int.from_bytes(high, "big"), Counter(labels)
-
-
-def _each(text: str, classes: int) -> list[str]:
-    """The equally long numbers that a text consists of, one a class."""
+def _classes(text: str, classes: int) -> "np.ndarray[Any, Any]":
+    """The classes that a text of equally long numbers names; ``classes`` for all that is no number."""
     width = len(str(classes - 1))
-    return [text[i : i + width] for i in range(0, len(text), width)]
+    digits = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(int) - ord("0")
+    if len(digits) % width or (digits < 0).any() or (digits > 9).any():
+        return np.full(len(digits), classes)
+    return digits.reshape(-1, width) @ 10 ** np.arange(width)[::-1]
 
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-class _Kind(NamedTuple):
-    """A type taken apart: whether it may be null; a mapping's keys, or lists in lists of a ``leaf``."""
-
-    optional: bool
-    keys: "dict[str, _Kind]"
-    required: frozenset[str]
-    outer: tuple[type, ...]
-    leaf: Any
-
-
 @functools.cache
-def _taken_apart(kind: Any) -> _Kind:
-    optional = isinstance(kind, types.UnionType)
-    kind = get_args(kind)[0] if optional else kind
-    if is_typeddict(kind):
-        keys = {key: _taken_apart(inner) for key, inner in get_type_hints(kind).items()}
-        return _Kind(optional, keys, kind.__required_keys__, (dict,), Any)
-    outer = []
-    while origin := get_origin(kind):
-        outer.append(origin)
-        kind = get_args(kind)[-1]
-    return _Kind(optional, {}, frozenset(), tuple(outer), kind)
+def _keys(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """The keys of a TypedDict with their types, and those that are required."""
+    return get_type_hints(kind), kind.__required_keys__
 
 
-def _misfit(value: Any, due: _Kind) -> str:
+def _misfit(value: Any, kind: Any) -> str:
     """What of a value is not of its type, after the way to it; empty if nothing is."""
-    if value is None and due.optional:
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return ""
+        kind = get_args(kind)[0]
+    if is_typeddict(kind):
+        keys, required = _keys(kind)
+        if type(value) is not dict:
+            return " is not a dict of what it should hold"
+        for key, inner in keys.items():
+            if key in value and (wrong := _misfit(value[key], inner)):
+                return f".{key}{wrong}"
+            if key in required and key not in value:
+                return f".{key} is missing"
         return ""
     values = [value]
-    for outer in due.outer:  # all entries at once, for there are hundreds
+    while outer := get_origin(kind):  # all entries at once, for there are hundreds
         if not set(map(type, values)) <= {outer}:
             return f" is not a {outer.__name__} of what it should hold"
-        if not due.keys:
-            values = list(chain.from_iterable(v.values() if outer is dict else v for v in values))
-    for key, inner in due.keys.items():
-        if key in value:
-            if (
-                type(value[key]) in (str, float)
-                and inner.leaf is type(value[key])
-                and not inner.outer
-            ):
-                continue  # most are such, and a call for each would take most of the time
-            if wrong := _misfit(value[key], inner):
-                return f".{key}{wrong}"
-        elif key in due.required:
-            return f".{key} is missing"
-    if due.leaf is not Any and not _all_are(due.leaf, values):
-        return f" is not {_WORDS[due.leaf]}, or holds what is not"
-    return ""
+        values = list(chain.from_iterable(v.values() if outer is dict else v for v in values))
+        kind = get_args(kind)[-1]
+    return (
+        ""
+        if kind is Any or _all_are(kind, values)
+        else f" is not {_WORDS[kind]}, or holds what is not"
+    )
 
 
 def _all_are(kind: type, values: list[Any]) -> bool:

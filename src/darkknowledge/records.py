@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from filelock import FileLock, Timeout
 
 from darkknowledge.layout import SHIFTS, Divergence, Record, check, fits
-from darkknowledge.spec import BOUND, plain, read_back, run_id_of, shown
+from darkknowledge.spec import BOUND, read_back, run_id_of, shown
 
 if TYPE_CHECKING:  # it takes a third of a second to load, which only reading a table is worth
     import pandas as pd
@@ -119,23 +119,20 @@ class Store:
         self.root = Path(root)
         #: By path: the state of the file that was read, and what it holds.
         self._known: dict[Path, tuple[tuple[int, ...], Any]] = {}
-        #: Paths beside records, which are asked for again and again, by data set and name.
-        self._places: dict[tuple[str, str], Path] = {}
 
     # -- paths ---------------------------------------------------------------------------------
 
     def record_path(self, dataset: str, run_id: str) -> Path:
         """Where the record of a run lies."""
-        return self._beside_records(dataset, f"{run_id}.json")
+        return self.root / "runs" / dataset / f"{run_id}.json"
 
     def diverged_path(self, dataset: str, run_id: str) -> Path:
         """Where it is noted that a run diverged."""
-        names = plain("dataset", dataset), plain("a record's name", f"{run_id}.json")
-        return self.root.joinpath("diverged", *names)
+        return self.root / "diverged" / dataset / f"{run_id}.json"
 
     def weights_path(self, run_id: str) -> Path:
         """Where the fp16 weights of a run lie."""
-        return self.root / "weights" / plain("a run", f"{run_id}.safetensors")
+        return self.root / "weights" / f"{run_id}.safetensors"
 
     def table_path(self, profile: str, question: str) -> Path:
         """Where the tidy table of a question lies."""
@@ -143,14 +140,15 @@ class Store:
 
     def exhibit_path(self, profile: str, name: str) -> Path:
         """Where a small file that the report shows, and that is no record, lies."""
-        return self.root / plain("profile", profile) / plain("a file's name", name)
+        return self.root / profile / name
 
-    def _beside_records(self, dataset: str, name: str) -> Path:
-        """A file of a data set's folder. Raises SpecError for names that would lead elsewhere."""
-        if (dataset, name) not in self._places:
-            names = plain("dataset", dataset), plain("a record's name", name)
-            self._places[dataset, name] = self.root.joinpath("runs", *names)
-        return self._places[dataset, name]
+    def labels_path(self, dataset: str) -> Path:
+        """Where the true classes of a data set's test images lie."""
+        return self.root / "runs" / dataset / LABELS
+
+    def examples_path(self, dataset: str) -> Path:
+        """Where the contact sheet of a data set lies: a row a class."""
+        return self.root / "runs" / dataset / EXAMPLES
 
     @property
     def bench_path(self) -> Path:
@@ -186,7 +184,7 @@ class Store:
         return FileLock(path)
 
     def _lock_path(self, run_id: str) -> Path:
-        return self.root / "locks" / plain("a run", f"{run_id}.lock")
+        return self.root / "locks" / f"{run_id}.lock"
 
     # -- records -------------------------------------------------------------------------------
 
@@ -218,7 +216,7 @@ class Store:
     def _labels(self, dataset: str) -> str:
         """The labels of a data set; empty if they are not here, or if none of the records beside them
         bears them out."""
-        path = self._beside_records(dataset, LABELS)
+        path = self.labels_path(dataset)
         return self._once(path, lambda: self._borne_out(path)) or ""
 
     def _borne_out(self, path: Path) -> str:
@@ -332,24 +330,16 @@ class Store:
     def keep(self, dataset: str, name: str, content: bytes) -> None:
         """Store a file beside a data set's records (``LABELS``, ``EXAMPLES``) unless it is there;
         labels that are not these are named and replaced (a sheet's bytes depend on its encoder)."""
-        path = self._beside_records(dataset, name)
+        path = self.labels_path(dataset).with_name(name)
         if path.exists() and name == LABELS and path.read_bytes() != content:
             log.warning("%s did not hold the labels of its data set: it is replaced.", path)
         elif path.exists():
             return
         atomic_write(path, content)
 
-    def examples_path(self, dataset: str) -> Path:
-        """Where the contact sheet of a data set lies: a row a class."""
-        return self._beside_records(dataset, EXAMPLES)
-
-    def has_labels(self, dataset: str) -> bool:
-        """Whether the true classes of a data set's test images are here."""
-        return self._beside_records(dataset, LABELS).exists()
-
     def labels(self, dataset: str) -> str:
         """The true classes of a data set's test images, one digit each. Raises RecordError."""
-        path = self._beside_records(dataset, LABELS)
+        path = self.labels_path(dataset)
         if found := self._labels(dataset):
             return found
         if path.exists():
@@ -383,12 +373,8 @@ class Store:
             return None
         again = f"call 'darkknowledge train {profile} {question}', which writes it anew"
         frame = read_csv(path, TEXT_COLUMNS, NUMBER_COLUMNS, again)
-        try:
-            frame = self.with_numbers(frame)
-            wrong = self._misquoted(frame)
-        except ValueError as error:  # a name that leads out of the folder
-            raise RecordError(f"{path} is no table of a question ({error}): {again}.") from error
-        if wrong:
+        frame = self.with_numbers(frame)
+        if wrong := self._misquoted(frame):
             raise RecordError(f"{path} {wrong}: {again}.")
         return frame
 
@@ -506,7 +492,6 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "batch_size": lambda spec: spec.recipe.batch_size,
     "device": lambda spec: spec.device,
     "augmentation": lambda spec: spec.recipe.augmentation,
-    "teacher_view": lambda spec: spec.loss.teacher_view,
     "share": lambda spec: spec.data.share,
     "complement": lambda spec: spec.data.complement,
     "unlabelled": lambda spec: spec.data.unlabelled,
@@ -526,27 +511,25 @@ HEADLINE: dict[str, Callable[[Record], Any]] = {
 }
 
 
-def _unseen() -> dict[str, Callable[[Record], Any]]:
-    """Further columns where transfer sets lack classes: per way of shifting the bias, errors in all
-    and on images of unseen classes, and the share of those images that is right."""
-    numbers: dict[str, Callable[[dict[str, Any], str], Any]] = {
-        "bias": lambda u, s: u[s]["bias"],
-        "errors": lambda u, s: u[s]["errors"],
-        "unseen_errors": lambda u, s: u[s]["errors_unseen"],
-        "unseen_recall": lambda u, s: 1 - u[s]["errors_unseen"] / u["images"],
-    }
-
-    def of_record(number: Callable[..., Any], shift: str, record: Record) -> Any:
-        return number(record["unseen"], shift)
-
-    return {
-        f"{name}_{shift}": functools.partial(of_record, number, shift)
-        for shift in SHIFTS
-        for name, number in numbers.items()
-    }
+#: Further columns where transfer sets lack classes: per way of shifting the bias, errors in all and on
+#: images of unseen classes, and the share of those images that is right.
+OF_A_SHIFT: dict[str, Callable[[dict[str, Any], str], Any]] = {
+    "bias": lambda unseen, shift: unseen[shift]["bias"],
+    "errors": lambda unseen, shift: unseen[shift]["errors"],
+    "unseen_errors": lambda unseen, shift: unseen[shift]["errors_unseen"],
+    "unseen_recall": lambda unseen, shift: 1 - unseen[shift]["errors_unseen"] / unseen["images"],
+}
 
 
-UNSEEN = _unseen()
+def _shifted(find: Callable[..., Any], shift: str, record: Any) -> Any:
+    return find(record["unseen"], shift)
+
+
+UNSEEN: dict[str, Callable[[Any], Any]] = {
+    f"{name}_{shift}": functools.partial(_shifted, find, shift)
+    for shift in SHIFTS
+    for name, find in OF_A_SHIFT.items()
+}
 
 
 def numbers_of(record: Record | None, wanted: dict[str, Callable[..., Any]]) -> dict[str, Any]:
@@ -591,8 +574,6 @@ def _read_checked(
         return found
     except FileNotFoundError:
         return None
-    except RecursionError:
-        reason = "it is nested too deeply"
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as e:
         reason = f"it lacks {e}" if isinstance(e, KeyError) else " ".join(str(e).split())
     if told:

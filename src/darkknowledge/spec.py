@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import math
-import reprlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
@@ -54,15 +53,15 @@ MODES = (
 )
 #: Modes whose loss needs the logits of a teacher network.
 TEACHER_MODES = ("kd", *MODES[MODES.index("shuffled_teacher") :])
-#: Whether the teacher labels the very augmented image that the student sees, or another draw.
-TEACHER_VIEWS = ("same", "independent")
 #: Modes whose soft part needs no true label, so that unlabelled images can teach.
 LABEL_FREE_MODES = ("kd", "uniform_teacher", "shuffled_teacher", "untrained_teacher")
 AUGMENTATIONS = ("none", "jitter", "crop_flip", "shift_flip")
 OPTIMISERS = ("sgd", "adamw", "muon")
-SCHEDULES = ("one_cycle", "cosine", "linear", "constant")
+SCHEDULES = ("one_cycle", "linear")
 PRECISIONS = ("bf16", "fp32")
 DEVICES = ("cpu", "cuda")
+#: Settings that there were once, and the value that the records of their time hold.
+GONE = {"max_norm": 0.0, "teacher_view": "same"}
 #: No whole number of a spec reaches it.
 BOUND = 2**63
 
@@ -71,18 +70,10 @@ class SpecError(ValueError):
     """A setting that no run can have; the message is one sentence that says what to do."""
 
 
-class _Short(reprlib.Repr):
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxstring, self.maxother = 2, 80, 80
-
-    def repr_int(self, x: int, level: int) -> str:
-        return repr(x) if abs(x) < BOUND else "a number of too many digits"
-
-
 def shown(value: Any) -> str:
-    """``repr`` for a message: of bounded length, whatever a file holds."""
-    return _Short().repr(value)
+    """``repr`` for a message, of bounded length."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]} …"
 
 
 def choose(name: str, value: Any, allowed: Iterable[str]) -> str:
@@ -276,7 +267,6 @@ class ModelSpec:
 class Recipe:
     """How a network is optimised. ``epochs`` 0 leaves it at its initialisation.
 
-    ``max_norm`` bounds the L2 norm of the weights into each hidden unit; 0 switches it off.
     ``sides`` are the sides in pixels to which the images of equal parts of the training are resized,
     as (20, 26, 32); empty leaves their size alone.
     """
@@ -288,7 +278,6 @@ class Recipe:
     schedule: str = "one_cycle"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    max_norm: float = 0.0
     augmentation: str = "none"
     sides: tuple[int, ...] = ()
 
@@ -303,27 +292,21 @@ class Recipe:
             lr=positive("lr", self.lr),
             momentum=number("momentum", self.momentum, 0, 0.9999),
             weight_decay=number("weight_decay", self.weight_decay, 0),
-            max_norm=number("max_norm", self.max_norm, 0),
             sides=integers("sides", self.sides, 8),
         )
 
 
 @dataclass(frozen=True)
 class LossSpec:
-    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.experiment.losses`.
-
-    ``teacher_view`` says on which augmented draw of an image the teacher's soft label is made.
-    """
+    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.experiment.losses`."""
 
     mode: str = "hard"
     temperature: float = 1.0
     w_hard: float = 1.0
     w_soft: float = 0.0
-    teacher_view: str = "same"
 
     def __post_init__(self) -> None:
         choose("mode", self.mode, MODES)
-        choose("teacher_view", self.teacher_view, TEACHER_VIEWS)
         _set(
             self,
             temperature=positive("temperature", self.temperature),
@@ -381,10 +364,6 @@ class RunSpec:
             raise SpecError(f"mode {self.loss.mode!r} needs the label of every image.")
         if self.data.noise and self.loss.w_hard:
             raise SpecError("noise has no labels: w_hard must be 0.")
-        if self.loss.teacher_view != "same" and (not needs or self.recipe.augmentation == "none"):
-            raise SpecError(
-                f"teacher_view {self.loss.teacher_view!r} needs a teacher and an augmentation."
-            )
 
     def canonical(self) -> dict[str, Any]:
         """The spec as plain JSON values, its teacher replaced by the teacher's ``run_id``.
@@ -436,7 +415,9 @@ def read_back(full: dict[str, Any]) -> SimpleNamespace:
     came later than it are at their default. Raises as :func:`run_id_of` does."""
     parts = {"data": DataSpec, "model": ModelSpec, "recipe": Recipe, "loss": LossSpec}
     found = {field.name: full.get(field.name, field.default) for field in fields(RunSpec)}
-    return SimpleNamespace(**found | {name: part(**found[name]) for name, part in parts.items()})
+    for name, part in parts.items():
+        found[name] = part(**{k: v for k, v in found[name].items() if (k, v) not in GONE.items()})
+    return SimpleNamespace(**found)
 
 
 def _plain(value: Any, compact: bool) -> Any:

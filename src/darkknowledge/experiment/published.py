@@ -38,7 +38,17 @@ def write_card(store: Store, record: Record, data_root: str | None = None) -> Pa
     model = _network(weights, ModelSpec(**spec["model"]), known.shape, known_as.classes)
     natural = known_as.name.startswith("cifar")
     classes = data.CIFAR10_CLASSES if natural else tuple(map(str, range(known_as.classes)))
-    card = Card.of(record, known.shape, classes, _errors(model, known.test))
+    card = Card(
+        run_id=record["run_id"],
+        label=record["label"],
+        model=ModelSpec(**spec["model"]),
+        data=known_as,
+        shape=known.shape,
+        classes=classes,
+        test_errors=_errors(model, known.test),
+        test_images=record["test"]["n"],
+        sha256=record["weights_sha256"],
+    )
     text = json.dumps(card.as_dict(data.SOURCES[known_as.name]), indent=1) + "\n"
     atomic_write(path, text.encode())
     return path

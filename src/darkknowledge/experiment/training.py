@@ -34,7 +34,7 @@ class Epoch:
 
 
 #: The independent random streams of a run. Baseline and student of one seed share all of them.
-STREAMS = ("initialisation", "order", "augmentation", "loss", "dropout", "teacher view")
+STREAMS = ("initialisation", "order", "augmentation", "loss", "dropout")
 
 
 def stream_seed(seed: int, stream: str) -> int:
@@ -90,25 +90,11 @@ def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def schedule(
     optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over ``steps`` steps: one-cycle (Smith & Topin 2018), cosine, linear to zero,
-    or constant."""
+    """The learning rate over ``steps`` steps: one-cycle (Smith & Topin 2018), or linear to zero."""
     schedulers = torch.optim.lr_scheduler
     if recipe.schedule == "one_cycle":
         return schedulers.OneCycleLR(optimiser, recipe.lr, total_steps=steps, cycle_momentum=False)
-    if recipe.schedule == "cosine":
-        return schedulers.CosineAnnealingLR(optimiser, steps)
-    if recipe.schedule == "linear":
-        return schedulers.LinearLR(optimiser, 1.0, 0.0, steps)
-    return schedulers.LambdaLR(optimiser, lambda step: 1.0)
-
-
-@torch.no_grad()
-def clip_norms(model: nn.Module, limit: float) -> None:
-    """Max-norm (Srivastava et al. 2014): scale down the weights into any hidden unit whose L2 norm
-    exceeds ``limit``. The output layer is left alone."""
-    hidden = [m for m in model.modules() if isinstance(m, nn.Linear)][:-1]
-    for layer in hidden:
-        layer.weight.copy_(torch.renorm(layer.weight, 2, 0, limit))
+    return schedulers.LinearLR(optimiser, 1.0, 0.0, steps)
 
 
 def side_of(recipe: Recipe, done: float) -> int:
@@ -142,7 +128,6 @@ def fit(
     batch = min(recipe.batch_size, len(train))
     steps = len(train) // batch
     order, augmentation, chance = (generator(seed, s) for s in ("order", "augmentation", "loss"))
-    other_view = generator(seed, "teacher view") if loss.teacher_view == "independent" else None
     augment = AUGMENT[recipe.augmentation]
     parts_of = LOSSES[loss.mode]
     if teacher is not None:
@@ -165,8 +150,7 @@ def fit(
             model.train()
             shuffled = torch.randperm(len(train), generator=order).to(device)
             for step, index in enumerate(shuffled.split(batch)[:steps]):
-                images = train.images[index]
-                view = scaled(augment(images, augmentation))
+                view = scaled(augment(train.images[index], augmentation))
                 inputs = view
                 if recipe.sides:
                     done = (epoch - 1) * steps + step
@@ -176,9 +160,8 @@ def fit(
                     if cached is not None:
                         target = cached[index]
                     elif teacher is not None:
-                        seen = scaled(augment(images, other_view)) if other_view else view
                         with torch.no_grad():
-                            target = teacher(seen).float()
+                            target = teacher(view).float()
                     else:
                         target = output.new_empty(0)
                 parts = parts_of(output, train.labels[index], target, loss.temperature, chance)
@@ -186,8 +169,6 @@ def fit(
                 (loss.w_hard * parts.hard + loss.w_soft * parts.soft).backward()
                 optim.step()
                 rate.step()
-                if recipe.max_norm:
-                    clip_norms(model, recipe.max_norm)
                 sums += torch.stack([parts.hard.detach(), parts.soft.detach()])
             hard, soft = (sums / steps).tolist()  # the epoch's only wait for the device
             if not math.isfinite(hard) or not math.isfinite(soft):

@@ -5,7 +5,6 @@ Ours: L = w_hard · CE + w_soft · T² · KL, the KL summed over the classes, me
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -48,39 +47,30 @@ class Convention:
     ours: LossSpec
 
 
+MIX = r"(1-\alpha)\,\mathrm{CE} + \alpha\,T^2\,"
+OTHER = r"\alpha\,\mathrm{CE} + (1-\alpha)\,T^2\,\mathrm{KL}"
+
+
 def examples() -> list[Convention]:
     """An example of each source's settings, converted."""
-    mix = r"(1-\alpha)\,\mathrm{CE} + \alpha\,T^2\,"
-    other = r"\alpha\,\mathrm{CE} + (1-\alpha)\,T^2\,\mathrm{KL}"
-    make: list[tuple[str, str, str, Callable[[], LossSpec]]] = [
+    kl, by_class, scaled = (
+        MIX + part for part in (r"\mathrm{KL}", r"\mathrm{KL}/K", r"m\,\mathrm{KL}/K")
+    )
+    theirs = "Yuan et al. [-@yuan2020]"
+    rows = [
         (
             "Hinton et al. [-@hinton2015]",
-            mix + r"\mathrm{KL}",
+            kl,
             "T = 20, α = 0.9 (α not stated there)",
-            lambda: hinton(20, 0.9),
+            hinton(20, 0.9),
         ),
-        (
-            "Yuan et al. [-@yuan2020], normal",
-            mix + r"\mathrm{KL}/K",
-            "T = 20, α = 0.9, K = 10",
-            lambda: yuan(20, 0.9, 10),
-        ),
-        (
-            "Yuan et al. [-@yuan2020], reversed",
-            mix + r"\mathrm{KL}/K",
-            "T = 20, α = 0.05, K = 10",
-            lambda: yuan(20, 0.05, 10),
-        ),
-        (
-            "Yuan et al. [-@yuan2020], self",
-            mix + r"m\,\mathrm{KL}/K",
-            "T = 20, α = 0.9, m = 10, K = 100",
-            lambda: yuan(20, 0.9, 100, 10),
-        ),
-        ("torchdistill [@torchdistill]", other, "T = 4, α = 0.5", lambda: torchdistill(4, 0.5)),
-        ("Keras example since 2022 [@keraskd]", other, "T = 10, α = 0.1", lambda: keras(10, 0.1)),
+        (f"{theirs}, normal", by_class, "T = 20, α = 0.9, K = 10", yuan(20, 0.9, 10)),
+        (f"{theirs}, reversed", by_class, "T = 20, α = 0.05, K = 10", yuan(20, 0.05, 10)),
+        (f"{theirs}, self", scaled, "T = 20, α = 0.9, m = 10, K = 100", yuan(20, 0.9, 100, 10)),
+        ("torchdistill [@torchdistill]", OTHER, "T = 4, α = 0.5", torchdistill(4, 0.5)),
+        ("Keras example since 2022 [@keraskd]", OTHER, "T = 10, α = 0.1", keras(10, 0.1)),
     ]
-    return [Convention(source, formula, text, f()) for source, formula, text, f in make]
+    return [Convention(*row) for row in rows]
 
 
 def table() -> pd.DataFrame:

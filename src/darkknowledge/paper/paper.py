@@ -81,7 +81,9 @@ class Paper:
     def labels(self) -> dict[str, str]:
         """The true classes of the test images of every data set that has records."""
         names = sorted({name for frame in self.frames.values() for name in frame["dataset"]})
-        return {name: self.store.labels(name) for name in names if self.store.has_labels(name)}
+        return {
+            name: self.store.labels(name) for name in names if self.store.labels_path(name).exists()
+        }
 
     @functools.cached_property
     def files(self) -> dict[str, Path]:
