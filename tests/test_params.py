@@ -34,7 +34,7 @@ KINDS = {
     "Seconds": (0.5, 0.5, {0: "greater than 0", "soon": "number"}),
     "Net": ("resnet20", "resnet20", {"resnet19": "Did you mean", "mlp-80x": "no network", 3: "text"}),
     "Blocks": ([3, 1], (3, 1), {(): "empty", (1, 1): "twice", (1.5,): r"\[0\]", "[1, 2]": "-y",
-                                3: "list", (1, HUGE): "digits", (-1,): "at least 0"}),
+                                3: "list", (1, HUGE): "less than", (-1,): "at least 0"}),
     "Classes": ((7,), (7,), {(): "empty", (3, 3): "twice", "3": "list"}),
     "Temperatures": ([1, 4.0], (1.0, 4.0), {(4, 4.0): "twice", (1, 0): r"\[1\]", 4: "list"}),
     "Weights": ((0, 1), (0.0, 1.0), {(2,): "between", (): "empty"}),

@@ -161,6 +161,7 @@ BAD = {
         ("seed", {"seed": -1}), ("seed", {"seed": True}),
         ("precision", {"precision": "fp64"}), ("device", {"device": "gpu"}), ("teacher", {"loss": kd()}),
         ("teacher", {"teacher": small_run(seed=1)}),
+        ("teacher_view", {"loss": LossSpec(teacher_view="other")}),
     ],
 }  # fmt: skip
 CASES = [(make, *case) for make, cases in BAD.items() for case in cases]

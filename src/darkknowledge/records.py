@@ -492,6 +492,7 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "batch_size": lambda spec: spec.recipe.batch_size,
     "device": lambda spec: spec.device,
     "augmentation": lambda spec: spec.recipe.augmentation,
+    "teacher_view": lambda spec: spec.loss.teacher_view,
     "share": lambda spec: spec.data.share,
     "complement": lambda spec: spec.data.complement,
     "unlabelled": lambda spec: spec.data.unlabelled,

@@ -61,7 +61,7 @@ SCHEDULES = ("one_cycle", "linear")
 PRECISIONS = ("bf16", "fp32")
 DEVICES = ("cpu", "cuda")
 #: Settings that there were once, and the value that the records of their time hold.
-GONE = {"max_norm": 0.0, "teacher_view": "same"}
+GONE = {"max_norm": 0.0}
 #: No whole number of a spec reaches it.
 BOUND = 2**63
 
@@ -298,12 +298,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class LossSpec:
-    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.experiment.losses`."""
+    """L = w_hard · CE + w_soft · T² · KL; see :mod:`darkknowledge.experiment.losses`.
+
+    ``teacher_view`` is another one in some old records alone: a teacher sees what its student sees.
+    """
 
     mode: str = "hard"
     temperature: float = 1.0
     w_hard: float = 1.0
     w_soft: float = 0.0
+    teacher_view: str = "same"
 
     def __post_init__(self) -> None:
         choose("mode", self.mode, MODES)
@@ -362,6 +366,7 @@ class RunSpec:
         labels = not (self.data.unlabelled or self.data.noise)
         if not labels and self.loss.mode not in LABEL_FREE_MODES:
             raise SpecError(f"mode {self.loss.mode!r} needs the label of every image.")
+        choose("teacher_view", self.loss.teacher_view, ["same"])
         if self.data.noise and self.loss.w_hard:
             raise SpecError("noise has no labels: w_hard must be 0.")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -11,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from darkknowledge.evidence.arms import ARMS, GREY, Arm
+from darkknowledge.evidence.arms import GREY, Arm
 from darkknowledge.evidence.samples import Sample
-from darkknowledge.evidence.stats import Effect
+from darkknowledge.evidence.stats import LEVEL, Effect
 
 #: Inches: the text of the paper is as wide.
 WIDTH = 6.5
@@ -42,17 +43,26 @@ def style() -> None:
     )
 
 
+@dataclass(frozen=True)
+class Row:
+    """What stands in a row of a dot plot; its interval is at ``level``."""
+
+    name: str
+    sample: Sample
+    look: Arm
+    level: float = LEVEL
+
+
 def dot(
     axis: Axes,
     found: Effect,
     place: float,
     single: Iterable[float],
     look: Arm,
-    label: str | None = None,
     vertical: bool = False,
 ) -> None:
     """A mean with its interval as a large marker, single blocks as small dots beside it, at a height
-    (or, ``vertical``, at a place on the horizontal axis). ``label`` is for the legend."""
+    (or, ``vertical``, at a place on the horizontal axis)."""
     if not found.n:
         return
     values = list(single)
@@ -60,81 +70,75 @@ def dot(
     dots = (places, values) if vertical else (values, places)
     axis.scatter(*dots, s=9, color=look.colour, alpha=0.35, linewidths=0, zorder=2)
     half = [[found.mean - found.low], [found.high - found.mean]] if found.bounded else None
+    bar: dict[str, Any] = {"yerr" if vertical else "xerr": half}
     middle = (place, found.mean) if vertical else (found.mean, place)
     axis.errorbar(
-        *middle,
-        yerr=half if vertical else None,
-        xerr=None if vertical else half,
-        color=look.colour,
-        marker=look.marker,
-        markersize=5.5,
-        capsize=2.5,
-        linestyle="none",
-        label=label,
-        zorder=3,
-    )
+        *middle, **bar, color=look.colour, marker=look.marker,
+        markersize=5.5, capsize=2.5, linestyle="none", zorder=3,
+    )  # fmt: skip
 
 
-def rows(axis: Axes, samples: Mapping[str, Sample], looks: Mapping[str, Arm] | None = None) -> None:
-    """A dot plot, the first sample on top, each named at the left. ``looks`` default to those of the
-    arms that the samples are named by."""
-    looks = looks or ARMS
-    names = list(samples)[::-1]
-    for height, name in enumerate(names):
-        dot(axis, samples[name].effect(), height, samples[name].values.values(), looks[name])
-    axis.set_yticks(range(len(names)), [looks[name].label for name in names])
-    axis.set_ylim(-0.6, len(samples) - 0.4)
-    axis.grid(axis="y", visible=False)
+def series(axis: Axes, samples: Mapping[float, Sample], look: Arm) -> None:
+    """Samples by their place on the horizontal axis, joined by a line."""
+    means = [sample.mean for sample in samples.values()]
+    axis.plot(list(samples), means, color=look.colour, linewidth=1.3, zorder=1.8)
+    for place, sample in samples.items():
+        dot(axis, sample.effect(), place, sample.values.values(), look, vertical=True)
 
 
-def grouped(
-    groups: Mapping[str, Mapping[str, Sample]], looks: Mapping[str, Arm] | None = None
-) -> tuple[Figure, Sequence[Axes]]:
-    """A panel of rows for each group that has any, under each other, with a shared horizontal axis."""
-    shown = {title: samples for title, samples in groups.items() if samples}
-    counts = [len(samples) for samples in shown.values()]
+def grouped(groups: Mapping[str, Sequence[Row]]) -> tuple[Figure, Sequence[Axes]]:
+    """Differences as dot plots: a panel of rows for each group that has any, the first row on top,
+    under each other, with a shared horizontal axis and a line at 0."""
+    shown = {title: rows[::-1] for title, rows in groups.items() if rows}
+    counts = [len(rows) for rows in shown.values()]
+    size = WIDTH, 0.7 + 0.27 * sum(counts) + 0.25 * len(counts)
     figure, axes = plt.subplots(
-        len(shown),
-        1,
-        squeeze=False,
-        sharex=True,
-        figsize=(WIDTH, 0.7 + 0.27 * sum(counts) + 0.25 * len(counts)),
-        height_ratios=counts,
+        len(shown), 1, squeeze=False, sharex=True, figsize=size, height_ratios=counts
     )
-    for axis, (title, samples) in zip(axes[:, 0], shown.items(), strict=True):
-        rows(axis, samples, looks)
-        axis.set_title(title, loc="left", fontweight="bold")
+    for axis, (title, rows) in zip(axes[:, 0], shown.items(), strict=True):
+        for height, row in enumerate(rows):
+            single = row.sample.values.values()
+            dot(axis, row.sample.effect(row.level), height, single, row.look)
+        axis.set_yticks(range(len(rows)), [row.name for row in rows])
+        axis.set_ylim(-0.6, len(rows) - 0.4)
+        axis.grid(axis="y", visible=False)
+        axis.axvline(0, color="black", linewidth=0.8, zorder=1)
+        # at the left edge of the figure, clear of a line's name
+        where = "figure fraction", "axes fraction"
+        axis.annotate(title, (0.01, 1), (0, 3), where, "offset points", fontweight="bold")
     return figure, list(axes[:, 0])
 
 
-def line_across(axes: Iterable[Axes], value: float, text: str, vertical: bool = True) -> None:
-    """A thin line through all panels, named on the first."""
+def line_across(axes: Iterable[Axes], value: float, text: str) -> None:
+    """A thin upright line through all panels, named on the first."""
     for i, axis in enumerate(axes):
-        draw: Callable[..., Any] = axis.axvline if vertical else axis.axhline
-        draw(value, color=GREY, linewidth=1, linestyle="--", zorder=1)
+        axis.axvline(value, color=GREY, linewidth=1, linestyle="--", zorder=1)
         if i == 0:  # beside the line, within the panel: above it stands the panel's title
-            place = (value, 0) if vertical else (1, value)
-            axis.annotate(
-                text,
-                place,
-                (3, 2) if vertical else (0, 2),
-                xycoords=("data", "axes fraction") if vertical else ("axes fraction", "data"),
-                textcoords="offset points",
-                ha="left" if vertical else "right",
-                va="bottom",
-                color=GREY,
-                fontsize=7.5,
-            )
+            name(axis, (value, 0), text, GREY, (3, 2), ("data", "axes fraction"))
 
 
-def band(axis: Axes, found: Effect, look: Arm, vertical: bool = False) -> None:
+def name(
+    axis: Axes,
+    place: tuple[float, float],
+    words: str,
+    colour: str,
+    offset: tuple[float, float] = (0, 0),
+    within: tuple[str, str] = ("axes fraction", "data"),
+    **look: Any,
+) -> None:
+    """Write what a line is beside a place on it, ``offset`` by so many points."""
+    axis.annotate(
+        words, place, offset, within, "offset points", color=colour, **{"fontsize": 8} | look
+    )
+
+
+def band(axis: Axes, found: Effect, look: Arm) -> None:
     """A mean as a line and its interval as a band across an axis."""
     if not found.n:
         return
-    line, span = (axis.axvline, axis.axvspan) if vertical else (axis.axhline, axis.axhspan)
-    line(found.mean, color=look.colour, linewidth=1, zorder=1)
+    axis.axhline(found.mean, color=look.colour, linewidth=1, zorder=1)
     if found.bounded:
-        span(found.low, found.high, color=look.colour, alpha=0.12, linewidth=0, zorder=0)
+        axis.axhspan(found.low, found.high, color=look.colour, alpha=0.12, linewidth=0, zorder=0)
 
 
 def log_axis(axis: Axes, ticks: Sequence[float], label: str) -> None:

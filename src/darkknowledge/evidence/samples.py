@@ -79,6 +79,11 @@ def average(samples: Sequence[Sample]) -> Sample:
     return total * (1 / len(samples))
 
 
+def measured(samples: Mapping[Any, Sample]) -> dict[Any, Sample]:
+    """Those that have a block."""
+    return {name: sample for name, sample in samples.items() if sample.values}
+
+
 def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
     """The rows of a question's frame whose columns have these values."""
     for column, value in where.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -76,40 +77,44 @@ def claims(found: dict[str, Claim]) -> pd.DataFrame:
     )
 
 
-def arms(f: Findings, reference: str = "hard") -> pd.DataFrame:
+def arms(
+    f: Findings, words: Mapping[str, str] = {}, references: Mapping[str, str] = {}
+) -> pd.DataFrame:
     """All arms in the order of training: test errors with a 95 % interval over blocks, the mean
-    difference from hard labels on the same network, and what is measured beside. ``reference`` names
-    the arm of hard labels."""
+    difference from hard labels on the same network and transfer set, and what is measured beside.
+    ``words`` are what arms are called here, ``references`` their arms of hard labels that are not
+    ``hard``."""
     rows = []
+    sets = list(f.frame["dataset"].unique())
     keys = ["dataset", "model", "arm", "temperature", "alpha", "omitted", "kept"]
-    for (dataset, model, arm, t, alpha, omitted, kept), runs in f.frame.groupby(keys, sort=False):
-        sample = f.sample(
-            dataset=dataset, model=model, arm=arm, temperature=t, alpha=alpha, omitted=omitted,
-            kept=kept,
-        )  # fmt: skip
-        same = f.rows(dataset=dataset, model=model, arm=reference)
-        against = (
-            sample - f.sample(dataset=dataset, model=model, arm=reference)
-            if arm not in (reference, "teacher") and len(same)
-            else None
-        )
+    groups = f.frame.groupby(keys, sort=False)
+    for values, runs in sorted(groups, key=lambda group: sets.index(group[0][0])):
+        where = dict(zip(keys, values, strict=True))
+        dataset, model, arm, t, alpha, omitted, kept = values
+        sample = f.sample(**where)
+        same = {key: where[key] for key in ("dataset", "model", "omitted", "kept")}
+        hard = f.sample(arm=references.get(arm, "hard"), **same)
+        compared = arm not in (references.get(arm, "hard"), "teacher") and hard.planned
+        named = label(words.get(arm, arm))
         rows.append(
             {
-                "arm": label(arm)
-                + (f", without {omitted}" if omitted else "")
-                + (f", only {kept}" if kept else ""),
+                "data": text.DATASETS.get(dataset, dataset) if len(sets) > 1 else "",
+                "arm": named
+                + f", without {omitted}" * bool(omitted)
+                + f", only {kept}" * bool(kept),
                 "network": text.network(model),
                 "T": f"{t:g}" if alpha else "",
                 "α": f"{alpha:g}" if alpha else "",
                 "test errors": text.cell(sample.effect()),
-                "from hard labels": text.signed(against.mean) if against else "",
+                "from hard labels": text.signed((sample - hard).mean) if compared else "",
                 "NLL": text.number(runs["nll"].mean(), 4),
                 "ECE (%)": text.number(100 * runs["ece"].mean(), 2),
                 "agreement (%)": agreement(runs["teacher_agreement"].mean()),
                 "blocks": k_of_n(len(sample.values), len(sample.planned)),
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table if len(sets) > 1 else table.drop(columns="data")
 
 
 def agreement(share: float) -> str:

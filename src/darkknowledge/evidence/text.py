@@ -137,9 +137,3 @@ def network(label: str) -> str:
         return f"{int(widths[0]):,}-unit network"
     kind = " ".join([NETWORKS.get(name, name), "network"]).strip()
     return f"{kind} ({', '.join(widths)})" if widths else kind
-
-
-def sentence(text: str) -> str:
-    """With a capital first letter and single spaces."""
-    text = " ".join(text.split())
-    return text[:1].upper() + text[1:]

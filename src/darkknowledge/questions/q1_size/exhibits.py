@@ -4,6 +4,7 @@ what each network costs, and one of all arms."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -61,10 +62,12 @@ def errors_by_size(f: Findings) -> Figure | None:
     ends = [found[-1][-1].mean for found, *_ in curves]
     near = len(ends) > 1 and ends[1] - ends[0] < NEAR * axis.get_ylim()[1]
     for end, place, (_, name, look, _) in zip(ends, ("top", "bottom"), curves, strict=False):
-        axis.annotate(
-            name, (1, end), (4, 0), xycoords=("axes fraction", "data"), fontweight="bold",
-            textcoords="offset points", va=place if near else "center", color=ARMS[look].colour,
-        )  # fmt: skip
+        where: dict[str, Any] = {
+            "va": place if near else "center",
+            "fontweight": "bold",
+            "fontsize": None,
+        }
+        plots.name(axis, (1, end), name, ARMS[look].colour, (4, 0), **where)
     return figure
 
 
@@ -97,10 +100,8 @@ def rings(f: Findings, axis: Axes) -> None:
             markerfacecolor="white", markersize=7, linewidth=1, capsize=2.5, zorder=2,
         )  # fmt: skip
         if i == 0:
-            axis.annotate(
-                "published", (place, high), (0, 2), textcoords="offset points", ha="center",
-                va="bottom", color=GREY, fontsize=8,
-            )  # fmt: skip
+            at, within = (place, high), ("data", "data")
+            plots.name(axis, at, "published", GREY, (0, 2), within, ha="center", va="bottom")
 
 
 def costs(f: Findings) -> pd.DataFrame:

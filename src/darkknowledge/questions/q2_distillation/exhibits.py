@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from darkknowledge.evidence import plots, tables
 from darkknowledge.evidence.arms import ARMS, BROKEN_TEACHER, NO_TEACHER, REAL_TEACHER
 from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.plots import Row
+from darkknowledge.evidence.samples import measured
 from darkknowledge.questions.q2_distillation.findings import RIVALS
 
 
@@ -17,22 +19,14 @@ def differences(f: Findings) -> Figure | None:
     as a line."""
     hard = f.sample(arm="hard")
     arms = ("kd", "confidence_only", *RIVALS)
-    found = {arm: f.sample(arm=arm) - hard for arm in arms}
-    found = {arm: sample for arm, sample in found.items() if sample.values}
+    found = measured({arm: f.sample(arm=arm) - hard for arm in arms})
     if not found:
         return None
-    groups = {
-        group: {
-            arm: found[arm]
-            for arm in sorted(found, key=lambda arm: found[arm].mean)
-            if ARMS[arm].group == group
-        }
-        for group in (REAL_TEACHER, BROKEN_TEACHER, NO_TEACHER)
-    }
+    groups: dict[str, list[Row]] = {REAL_TEACHER: [], BROKEN_TEACHER: [], NO_TEACHER: []}
+    for arm in sorted(found, key=lambda arm: found[arm].mean):
+        groups[ARMS[arm].group].append(Row(ARMS[arm].label, found[arm], ARMS[arm]))
     figure, axes = plots.grouped(groups)
     plots.line_across(axes, (f.sample(arm="teacher") - hard).mean, "the teacher itself")
-    for axis in axes:
-        axis.axvline(0, color="black", linewidth=0.8, zorder=1)
     axes[-1].set_xlabel("test errors, difference from hard labels (further left: fewer errors)")
     return figure
 
@@ -46,15 +40,13 @@ def learning_curves(f: Findings) -> Figure | None:
     for arm in shown:
         histories = [record["history"] for record in f.rows(arm=arm)["record"] if record]
         look = ARMS[arm]
-        for axis, key, scale in (
-            (axes[0], "validation_accuracy", 100),
-            (axes[1], "loss_hard", 1),
+        for axis, key, scale in zip(
+            axes, ("validation_accuracy", "loss_hard"), (100, 1), strict=True
         ):
             curves = scale * np.array([h[key] for h in histories], dtype=float)
             epochs = np.arange(1, curves.shape[1] + 1)
-            axis.fill_between(
-                epochs, curves.min(0), curves.max(0), color=look.colour, alpha=0.18, linewidth=0
-            )
+            span = epochs, curves.min(0), curves.max(0)
+            axis.fill_between(*span, color=look.colour, alpha=0.18, linewidth=0)
             axis.plot(epochs, curves.mean(0), color=look.colour, linewidth=1.3, label=look.label)
             axis.set_xlabel("epoch")
     axes[0].set_ylabel("validation accuracy (%)")

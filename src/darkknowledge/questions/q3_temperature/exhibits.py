@@ -6,13 +6,12 @@ import math
 from typing import Any
 
 import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from darkknowledge.evidence import plots, tables, text
 from darkknowledge.evidence.arms import ARMS, GREY
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.evidence.samples import Sample
+from darkknowledge.evidence.samples import Sample, measured
 from darkknowledge.questions.q3_temperature.findings import nets, temperatures
 
 #: The entropy of uniform labels, in nats.
@@ -27,8 +26,7 @@ def entropy(row: Any) -> float:
 def distilled(f: Findings, net: str, measure: Any = "test_errors") -> dict[float, Sample]:
     """What is measured of a distilled net, by temperature."""
     every = temperatures(f, model=net)
-    found = {t: f.sample(measure, arm="kd", model=net, temperature=t) for t in every}
-    return {t: sample for t, sample in found.items() if sample.values}
+    return measured({t: f.sample(measure, arm="kd", model=net, temperature=t) for t in every})
 
 
 def by_temperature(f: Findings) -> Figure | None:
@@ -52,11 +50,7 @@ def by_temperature(f: Findings) -> Figure | None:
         plots.band(upper, lines["hard"], ARMS["hard"])
         if lines["teacher"].n:
             upper.axhline(lines["teacher"].mean, color="black", linewidth=1, linestyle="--")
-        means = [sample.mean for sample in found.values()]
-        upper.plot(list(found), means, color=ARMS["kd"].colour, linewidth=1.3)
-        for t, sample in found.items():
-            values = sample.values.values()
-            plots.dot(upper, sample.effect(), t, values, ARMS["kd"], vertical=True)
+        plots.series(upper, found, ARMS["kd"])
         soft = {t: sample.mean for t, sample in distilled(f, net, entropy).items()}
         lower.plot(list(soft), list(soft.values()), color="black", linewidth=1.3)
         lower.axhline(UNIFORM, color=GREY, linewidth=1, linestyle="--")
@@ -66,28 +60,12 @@ def by_temperature(f: Findings) -> Figure | None:
             for arm, line in lines.items():
                 if line.n:
                     side = "left" if arm == "teacher" else "right"
-                    name(upper, line.mean, ARMS[arm].label, ARMS[arm].colour, side)
-            name(lower, UNIFORM, "uniform labels", GREY, "left", below=True)
+                    place, aside = (side == "right", line.mean), (-2 if side == "right" else 2, 4)
+                    plots.name(upper, place, ARMS[arm].label, ARMS[arm].colour, aside, ha=side)
+            plots.name(lower, (0, UNIFORM), "uniform labels", GREY, (2, -3), va="top")
     axes[0, 0].set_ylabel("test errors")
     axes[1, 0].set_ylabel("entropy (nats)", fontsize=8)
     return figure
-
-
-def name(
-    axis: Axes, height: float, words: str, colour: str, side: str, below: bool = False
-) -> None:
-    """Write what a line is above or below it, at one side of the axis."""
-    axis.annotate(
-        words,
-        (side == "right", height),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2 if side == "right" else 2, -3 if below else 4),
-        textcoords="offset points",
-        ha=side,
-        va="top" if below else "bottom",
-        color=colour,
-        fontsize=8,
-    )
 
 
 TABLES = {"arms": tables.arms}

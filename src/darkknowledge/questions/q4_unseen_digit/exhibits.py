@@ -126,11 +126,5 @@ def _taken_for(f: Findings, digit: str) -> str:
     return text.joined(f"{NAMES[n]} ({text.percent(k / total)})" for n, k in wrong[:2])
 
 
-def arms(f: Findings) -> pd.DataFrame:
-    """All arms, each against hard labels on the same transfer set."""
-    parts = [part for _, part in f.frame.groupby(["omitted", "kept"], sort=False)]
-    return pd.concat([tables.arms(replace(f, frame=part)) for part in parts], ignore_index=True)
-
-
-TABLES = {"arms": arms, "digits": by_digit}
+TABLES = {"arms": tables.arms, "digits": by_digit}
 FIGURES = {"recall": recall}

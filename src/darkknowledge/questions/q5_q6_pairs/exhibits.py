@@ -3,7 +3,7 @@ all arms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from darkknowledge.evidence import plots, tables, text
-from darkknowledge.evidence.arms import BLUE, GREY, VERMILION, Arm, label
+from darkknowledge.evidence.arms import BLUE, GREY, VERMILION, Arm
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.evidence.samples import Sample
-from darkknowledge.questions.q5_q6_pairs.findings import DATA, WORDS, Pair, pairs
+from darkknowledge.evidence.samples import Sample, measured
+from darkknowledge.questions.q5_q6_pairs.findings import WORDS, Pair, pairs
 
 #: Who teaches, as the lines are named.
 TEACHERS = {
@@ -44,10 +44,9 @@ def gains(*findings: Findings) -> Figure | None:
     for f in findings:
         for place, pair in pairs(f).items():
             every = {a: (pair.net("hard") - pair.taught(alpha=a)).pure for a in pair.alphas}
-            measured = {alpha: sample for alpha, sample in every.items() if sample.values}
-            if measured:
+            if found := measured(every):
                 delta = f.claims[f"{place}_alpha_{pair.alphas[0]:g}"].delta
-                panels.setdefault(pair.dataset, []).append(Line(pair, measured, delta))
+                panels.setdefault(pair.dataset, []).append(Line(pair, found, delta))
     if not panels:
         return None
     figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(plots.WIDTH, 3.0))
@@ -65,12 +64,7 @@ def panel(axis: Axes, lines: list[Line]) -> None:
     ends = [line.gains[max(line.gains)].mean for line in lines]
     for i, line in enumerate(lines):
         look, shift = TEACHERS[line.pair.arm], APART * (i - (len(lines) - 1) / 2)
-        places = [alpha + shift for alpha in line.gains]
-        means = [sample.mean for sample in line.gains.values()]
-        axis.plot(places, means, color=look.colour, linewidth=1.2, zorder=2)
-        for place, sample in zip(places, line.gains.values(), strict=True):
-            single = sample.values.values()
-            plots.dot(axis, sample.effect(), place, single, look, vertical=True)
+        plots.series(axis, {a + shift: sample for a, sample in line.gains.items()}, look)
         # Of two names the one of the higher line goes up, the other down: they never meet.
         up = "bottom" if i == ends.index(max(ends)) else "top"
         accuracy = text.percent(line.pair.accuracy["teacher"], 1)
@@ -87,14 +81,7 @@ def panel(axis: Axes, lines: list[Line]) -> None:
 
 def arms(f: Findings) -> pd.DataFrame:
     """All arms, data set by data set, as these questions call them."""
-    words = WORDS | {"hard_equal_budget": "hard labels, twice the epochs"}
-    names = {label(arm): called for arm, called in words.items()}
-    parts = []
-    for dataset in f.frame["dataset"].unique():
-        table = tables.arms(replace(f, frame=f.rows(dataset=dataset))).replace({"arm": names})
-        table.insert(0, "data", DATA.get(dataset, dataset))
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)
+    return tables.arms(f, WORDS | {"hard_equal_budget": "hard labels, twice the epochs"})
 
 
 TABLES = {"arms": arms}

@@ -4,7 +4,6 @@ table of all arms."""
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -15,6 +14,8 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from darkknowledge.evidence import plots, tables
 from darkknowledge.evidence.arms import BLUE, GREEN, PURPLE, SKY, VERMILION, Arm
 from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.plots import Row
+from darkknowledge.evidence.samples import measured
 from darkknowledge.questions.q7_why.findings import (
     FEW,
     VIEWS,
@@ -56,36 +57,23 @@ def taken(f: Findings) -> dict[str, dict[str, tuple[str, int]]]:
 def mechanisms(f: Findings) -> Figure | None:
     """What each thing that is taken away costs the student, with the interval that decides; the
     student without a teacher as a line, where it sees the same images."""
-    looks = dict(zip(taken(f), GROUPS, strict=True))
     groups = {
-        title: {what: row for what, row in rows.items() if f.claims[row[0]].measured}
-        for title, rows in taken(f).items()
+        title: [
+            Row(what, f.claims[name].difference.pure * sign, look, f.claims[name].effect.level)
+            for what, (name, sign) in rows.items()
+            if f.claims[name].measured
+        ]
+        for look, (title, rows) in zip(GROUPS, taken(f).items(), strict=True)
     }
-    groups = {title: rows for title, rows in groups.items() if rows}
-    if not groups:
+    shown = [title for title, rows in groups.items() if rows]
+    if not shown:
         return None
-    counts = [len(rows) for rows in groups.values()]
-    size = plots.WIDTH, 0.7 + 0.27 * sum(counts) + 0.25 * len(counts)
-    figure, axes = plt.subplots(
-        len(groups), 1, squeeze=False, sharex=True, figsize=size, height_ratios=counts
-    )
-    for axis, (title, rows) in zip(axes[:, 0], groups.items(), strict=True):
-        for height, (name, sign) in enumerate(reversed(rows.values())):
-            cost = f.claims[name].difference.pure * sign
-            found = cost.effect(f.claims[name].effect.level)
-            plots.dot(axis, found, height, cost.values.values(), looks[title])
-        axis.set_yticks(range(len(rows)), list(reversed(rows)))
-        axis.set_ylim(-0.6, len(rows) - 0.4)
-        axis.grid(axis="y", visible=False)
-        axis.axvline(0, color="black", linewidth=0.8, zorder=1)
-        # at the left edge of the figure, clear of the line's name
-        where = "figure fraction", "axes fraction"
-        axis.annotate(title, (0.01, 1), (0, 3), where, "offset points", fontweight="bold")
+    figure, axes = plots.grouped(groups)
     alone = f.sample(arm="hard") - f.sample(arm="kd")
     if alone.values:  # of all images
-        whole = [axes[i, 0] for i, title in enumerate(groups) if "half" not in title]
+        whole = [axis for axis, title in zip(axes, shown, strict=True) if "half" not in title]
         plots.line_across(whole, alone.mean, "no teacher")
-    axes[-1, 0].set_xlabel("test errors added (further right: worth more)")
+    axes[-1].set_xlabel("test errors added (further right: worth more)")
     return figure
 
 
@@ -107,13 +95,9 @@ def few_labels(f: Findings) -> Figure | None:
             arms = {share: f"{kind}_{name}{view}" for share, name in known.items()}
             if not view:  # with all labels both ways of distilling are one
                 arms[1.0] = kind.removesuffix("_all")
-            found = {share: f.sample(arm=arm) for share, arm in arms.items()}
-            found = {share: sample for share, sample in found.items() if sample.values}
-            means = {share: sample.mean for share, sample in found.items()}
-            axis.plot(list(means), list(means.values()), color=look.colour, zorder=1)
-            for share, one in found.items():
-                plots.dot(axis, one.effect(), share, one.values.values(), look, vertical=True)
-            ends |= {kind: means[max(known)]} if max(known) in means else {}
+            found = measured({share: f.sample(arm=arm) for share, arm in arms.items()})
+            plots.series(axis, found, look)
+            ends |= {kind: found[max(known)].mean} if max(known) in found else {}
         plots.log_axis(axis, [*known, 1.0], "images with a label (log scale)")
         axis.set_xticklabels([portion(share) for share in (*known, 1.0)])
         axis.set_title(title, loc="left", fontweight="bold")
@@ -127,23 +111,20 @@ def _named(axis: Axes, place: float, ends: dict[str, float]) -> None:
     height = -1.0
     for kind, mean in sorted(ends.items(), key=lambda item: item[1]):
         height = max((math.log(mean) - bottom) / (top - bottom), height + 0.09)
-        at, where = (place, height), ("data", "axes fraction")
-        axis.annotate(LOOKS[kind].label, at, (7, 0), where, "offset points", va="center", size=8)
+        at, within = (place, height), ("data", "axes fraction")
+        plots.name(axis, at, LOOKS[kind].label, "black", (7, 0), within, va="center")
 
 
 def arms(f: Findings) -> pd.DataFrame:
     """All arms: test errors with a 95 % interval over blocks, the mean difference from hard labels with
     the same labels, and what is measured beside."""
-    words, arm = named(f), f.frame["arm"]
     ends = [f"{name}{view}" for name in shares(f) for view in VIEWS]
-    reference = {f"{kind}_{end}": f"hard_{end}" for end in ends for kind in FEW}
-    reference |= dict.fromkeys(("kd_other_half", "hard_other_half"), "hard_other_half")
-    reference |= dict.fromkeys(("teacher_half", "kd_same_half"), "")  # no net on hard labels has it
-    found = []
-    for hard, rows in f.frame.groupby(arm.map(reference).fillna("hard"), sort=False):
-        part = replace(f, frame=rows.assign(arm=rows["arm"].map(words)))
-        found.append(tables.arms(part, words.get(hard, hard)))
-    return pd.concat(found, ignore_index=True)
+    references = {f"{kind}_{end}": f"hard_{end}" for end in ends for kind in FEW}
+    references |= dict.fromkeys(("kd_other_half", "hard_other_half"), "hard_other_half")
+    references |= dict.fromkeys(
+        ("teacher_half", "kd_same_half"), ""
+    )  # no net on hard labels has it
+    return tables.arms(f, named(f), references)
 
 
 TABLES = {"arms": arms}
