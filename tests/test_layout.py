@@ -104,7 +104,7 @@ def test_a_value_that_no_run_can_have_is_refused(way, value, says):
 
 
 def test_null_stands_only_where_it_may():
-    for way in (("soft_targets",), ("test", "teacher_kl")):
+    for way in (("soft_targets",), ("test", "teacher_agreement")):
         layout.check(changed(way, None), Record)
     with pytest.raises(ValueError, match="unseen"):  # the run leaves out a class
         layout.check(changed(("unseen",), None), Record)

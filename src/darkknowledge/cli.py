@@ -64,12 +64,9 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nInterrupted. Finished runs are kept; the same command goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except (SpecError, RecordError) as error:
+    except (SpecError, RuntimeError) as error:  # or missing data, a failing notebook or render
         print(f"darkknowledge: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except RuntimeError as error:  # missing data, a failing notebook or render
-        print(f"darkknowledge: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+        sys.exit(BAD_INPUT if isinstance(error, SpecError | RecordError) else FAILED)
     except OSError as error:  # a disk that is full or read-only where only a rendering was written
         print(f"darkknowledge: {error.filename or 'A file'}: {error.strerror}.", file=sys.stderr)
         sys.exit(FAILED)
@@ -86,9 +83,8 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "darkknowledge", description="A study of knowledge distillation."
-    )
+    about = "A study of knowledge distillation."
+    parser = argparse.ArgumentParser("darkknowledge", description=about)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("-v", "--verbose", action="store_true", help="log more to stderr")
     parser.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
@@ -104,9 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     train = command("train", _train, "Train the runs that have no record yet, without notebooks.")
-    train.add_argument(
-        "--minutes", type=float, default=math.inf, help="stop before this time is over"
-    )
+    train.add_argument("--minutes", type=float, default=math.inf, help="stop before then")
     train.add_argument("--jobs", type=int, default=0, help="runs side by side (default: by device)")
     who = train.add_mutually_exclusive_group()
     who.add_argument(
@@ -123,27 +117,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("run", _run, "Execute a profile's notebooks through Papermill.")
     render = command("render", _render, "Render a profile's report.", questions=False)
-    render.add_argument(
-        "--to",
-        nargs="+",
-        metavar="FORMAT",
-        default=["html", "typst"],
-        help="html, typst (a PDF) or gfm (Markdown), and with Quarto any of its formats",
-    )
-    command(
-        "publish",
-        _publish,
-        "Render a profile's published editions and the README's answers.",
-        questions=False,
-    )
+    formats = "html, typst (a PDF) or gfm (Markdown), and with Quarto any of its formats"
+    default = ["html", "typst"]
+    render.add_argument("--to", nargs="+", metavar="FORMAT", default=default, help=formats)
+    what = "Render a profile's published editions and the README's answers."
+    command("publish", _publish, what, questions=False)
     claims = command("claims", _claims, "List every claim of the report with its evidence.")
     claims.add_argument("--json", action="store_true", help="for machines, with every run")
-    command(
-        "weights",
-        _weights,
-        "Write the card of each net whose weights are published; train those again that are lost.",
-        questions=False,
+    what = (
+        "Write the card of each net whose weights are published; train those again that are lost."
     )
+    command("weights", _weights, what, questions=False)
     evaluate = commands.add_parser("evaluate", help="Count the test errors of published weights.")
     evaluate.set_defaults(action=_evaluate)
     predict = commands.add_parser("predict", help="Class probabilities of PNG or JPEG images.")
@@ -151,9 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (evaluate, predict):
         sub.add_argument("weights", type=Path, help="a .safetensors file with its card beside it")
     predict.add_argument("images", type=Path, nargs="+")
-    predict.add_argument(
-        "--invert", action="store_true", help="the images show dark strokes on light"
-    )
+    predict.add_argument("--invert", action="store_true", help="dark strokes on light")
     doctor = commands.add_parser("doctor", help="Say whether everything needed is here.")
     doctor.set_defaults(action=_doctor)
     doctor.add_argument("--results", type=Path, help="results folder (default: results/)")
@@ -170,20 +152,24 @@ def _chosen(arguments: argparse.Namespace) -> dict[str, Parameters]:
     return chosen
 
 
+def _planned(chosen: dict[str, Parameters]) -> list[Planned]:
+    """Their runs, each once, in the order of training."""
+    from darkknowledge.questions import registry
+    from darkknowledge.questions.base import ordered
+
+    return ordered(registry.grids(chosen).values())
+
+
 def _store(arguments: argparse.Namespace) -> Store:
     return Store(arguments.results or config.project_root() / "results")
 
 
 def _train(arguments: argparse.Namespace) -> int:
     _check_train(arguments)
-    store = _store(arguments)
-    chosen = _chosen(arguments)
+    store, chosen = _store(arguments), _chosen(arguments)
     from darkknowledge import survey
-    from darkknowledge.questions import registry
-    from darkknowledge.questions.base import ordered
 
-    plans = registry.grids(chosen)
-    planned = ordered(plans.values())
+    planned = _planned(chosen)
     data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
     specs = survey.specs(planned)
     named = _named(arguments, specs)
@@ -221,7 +207,9 @@ def _complete(
         from darkknowledge.experiment import engine
 
         quiet = ["--quiet", "all"] if arguments.quiet else []
-        job = _job(arguments, store)
+        # The command that trains the one run whose id follows.
+        job = [sys.executable, "-m", "darkknowledge", "train", arguments.profile]
+        job += [*arguments.questions, "--results", str(store.root.resolve()), "--only"]
         return engine.complete(specs, store, job, [*quiet, *arguments.to_engine])
     outcome, missing = survey.survey(specs, store)
     if not missing:
@@ -248,23 +236,15 @@ def _check_train(arguments: argparse.Namespace) -> None:
 
 def _named(arguments: argparse.Namespace, specs: list) -> list:
     """The runs that ``--only`` names, if it is given. Raises SpecError."""
-    if not arguments.only:
-        return []
     known = {spec.run_id: spec for spec in specs}
-    for run_id in arguments.only:
+    for run_id in arguments.only or ():
         if run_id not in known:
             where = " ".join([arguments.profile, *arguments.questions])
             raise SpecError(
                 f"No run of {where} has the id {run_id!r}: "
                 "the column run_id of a question's table in results/ lists them."
             )
-    return [known[run_id] for run_id in arguments.only]
-
-
-def _job(arguments: argparse.Namespace, store: Store) -> list[str]:
-    """The command that trains the one run whose id follows."""
-    words = [sys.executable, "-m", "darkknowledge", "train", arguments.profile]
-    return [*words, *arguments.questions, "--results", str(store.root.resolve()), "--only"]
+    return [known[run_id] for run_id in arguments.only or ()]
 
 
 def _report(outcome: Outcome, store: Store, planned: list[Planned]) -> int:
@@ -282,26 +262,21 @@ def _report(outcome: Outcome, store: Store, planned: list[Planned]) -> int:
         throughput = survey.Throughput(store, [*outcome.stored, *outcome.trained])
         for line in survey.waiting(planned, outcome, throughput):
             print(f"  {line}")
-    for message in outcome.diverged.values():
-        print(f"  diverged: {message}")
-    for message in outcome.failed.values():
-        print(f"  failed: {message}")
+    for kind, messages in {"diverged": outcome.diverged, "failed": outcome.failed}.items():
+        for message in messages.values():
+            print(f"  {kind}: {message}")
     return FAILED if outcome.failed else 0 if outcome.complete else LEFT
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from darkknowledge import study, survey
     from darkknowledge.paper import notebooks
-    from darkknowledge.questions import registry
-    from darkknowledge.questions.base import ordered
 
-    store = _store(arguments)
-    chosen = _chosen(arguments)
+    store, chosen = _store(arguments), _chosen(arguments)
     for question in chosen:  # a notebook that cannot be run is refused before anything is trained
         notebooks.check(notebooks.path_of(question), question)
     outcome = study.prepare(chosen, store, progress=not arguments.quiet)
-    planned = ordered(registry.grids(chosen).values())
-    print(survey.counts(arguments.profile, planned, outcome), flush=True)
+    print(survey.counts(arguments.profile, _planned(chosen), outcome), flush=True)
     if outcome.failed:
         raise RuntimeError(next(iter(outcome.failed.values())))
     for question, done in notebooks.execute_all(arguments.profile, list(chosen), store):
@@ -358,12 +333,8 @@ def _claims(arguments: argparse.Namespace) -> int:
         print(json.dumps([claim.as_dict() for claim in found], indent=1, ensure_ascii=False))
         return 0
     for claim in found:
-        evidence = (
-            f": {text.told(claim)}, n = {claim.effect.n} of {claim.planned}, "
-            f"{len(claim.run_ids)} runs"
-            if claim.measured
-            else ""
-        )
+        counts = f"n = {claim.effect.n} of {claim.planned}, {len(claim.run_ids)} runs"
+        evidence = f": {text.told(claim)}, {counts}" if claim.measured else ""
         print(f"{claim.id}: {claim.verdict.value}{evidence}")
     return 0
 
@@ -439,15 +410,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _status(arguments: argparse.Namespace) -> int:
     from darkknowledge import survey
-    from darkknowledge.questions import registry
-    from darkknowledge.questions.base import ordered
+    from darkknowledge.questions.registry import grids
 
-    store = _store(arguments)
-    plans = registry.grids(_chosen(arguments))
-    planned = ordered(plans.values())
+    store, chosen = _store(arguments), _chosen(arguments)
+    planned = _planned(chosen)
     outcome, missing = survey.survey(survey.specs(planned), store)
     throughput = survey.Throughput(store, outcome.stored)
-    for question, runs in plans.items():
+    for question, runs in grids(chosen).items():
         print(f"{question}: {survey.tally(survey.specs(runs), outcome)}")
     print(survey.counts(arguments.profile, planned, outcome))
     for line in survey.waiting(planned, outcome, throughput):

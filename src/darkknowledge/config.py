@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +37,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _book(name: str) -> dict[str, Any]:
-    """A file that all questions share, parsed once as long as it stays as it is."""
-    path = project_root() / "params" / name
-    try:
-        found = path.stat()
-    except OSError:
-        return read_yaml(path)
-    return _parsed(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
 @functools.lru_cache(maxsize=8)
-def _parsed(path: Path, *state: int) -> dict[str, Any]:
+def _parsed(path: Path, changed: int) -> dict[str, Any]:
+    """A file that all questions share, parsed once as long as it stays as it is."""
     return read_yaml(path)
 
 
@@ -58,11 +49,21 @@ def setup(name: str) -> dict[str, Any]:
 
 
 def _entry(file: str, kind: str, name: str) -> dict[str, Any]:
-    book = _book(file)
+    path = project_root() / "params" / file
+    book = _parsed(path, path.stat().st_mtime_ns if path.is_file() else 0)
     s.choose(kind, name, book)
     if not isinstance(book[name], dict):
         raise SpecError(f"The {kind} {name!r} must be a mapping of settings to values.")
     return dict(book[name])
+
+
+def complete(what: str, settings: dict[str, Any], known: list[str], due: list[str]) -> None:
+    """Raise SpecError unless settings are among the known ones, and those that are due there."""
+    for key in settings:
+        s.choose(f"a setting of {what}", key, known)
+    for key in due:
+        if key not in settings:
+            raise SpecError(f"The {what} does not say its {key}.")
 
 
 def split_recipe(name: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
@@ -72,9 +73,6 @@ def split_recipe(name: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
     dropout = {k: settings[k] for k in ("dropout_input", "dropout_hidden") if k in settings}
     rest = {k: v for k, v in settings.items() if k not in dropout}
     known = [f.name for f in fields(s.Recipe)]
-    for key in rest:
-        s.choose(f"a setting of recipe {name!r}", key, [*known, "dropout_input", "dropout_hidden"])
-    for key in ("optimiser", "lr", "epochs", "batch_size"):
-        if key not in rest:
-            raise SpecError(f"The recipe {name!r} does not say its {key}.")
+    due = [f.name for f in fields(s.Recipe) if f.default is MISSING]
+    complete(f"recipe {name!r}", settings, [*known, "dropout_input", "dropout_hidden"], due)
     return s.ModelSpec.named(net, **dropout), s.Recipe(**rest)

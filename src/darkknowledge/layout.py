@@ -34,7 +34,7 @@ class Metrics(TypedDict):
     them.
 
     ``confusion`` [true class, predicted class] counts images, ``mean_logits`` [true class, class];
-    ``nll`` is in nats; ``teacher_agreement`` is a share and ``teacher_kl`` in nats.
+    ``nll`` is in nats; ``teacher_agreement`` is a share.
     """
 
     n: int
@@ -45,18 +45,14 @@ class Metrics(TypedDict):
     confusion: list[list[int]]
     mean_logits: list[list[float]]
     teacher_agreement: float | None
-    teacher_kl: float | None
 
 
 class SoftTargets(TypedDict):
     """The teacher's soft labels at the run's temperature, over the first ``images`` training images:
-    entropy in nats, mass per class, and the norms of both parts' gradients at the start."""
+    their entropy in nats."""
 
     images: int
     entropy: float
-    mass: list[float]
-    gradient_hard: float
-    gradient_soft: float
 
 
 class Shift(TypedDict):
@@ -69,12 +65,11 @@ class Shift(TypedDict):
 
 
 class Unseen(TypedDict):
-    """Where the transfer set lacks ``classes``: how many test images these have, the logits of those
-    on the contact sheet [class, image, logit], and what each way to choose a bias gives."""
+    """Where the transfer set lacks ``classes``: how many test images these have, and what each way to
+    choose a bias gives."""
 
     classes: list[int]
     images: int
-    examples: list[list[list[float]]]
     none: Shift
     validation: Shift
     label_free: Shift

@@ -86,9 +86,11 @@ def arms(
     ``hard``."""
     rows = []
     sets = list(f.frame["dataset"].unique())
+    transfer = [f.frame[name] for name in ("dataset", "omitted", "kept")]
+    order = list(dict.fromkeys(zip(*transfer, strict=True)))
     keys = ["dataset", "model", "arm", "temperature", "alpha", "omitted", "kept"]
     groups = f.frame.groupby(keys, sort=False)
-    for values, runs in sorted(groups, key=lambda group: sets.index(group[0][0])):
+    for values, runs in sorted(groups, key=lambda g: order.index((g[0][0], *g[0][-2:]))):
         where = dict(zip(keys, values, strict=True))
         dataset, model, arm, t, alpha, omitted, kept = values
         sample = f.sample(**where)

@@ -13,6 +13,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -255,6 +256,21 @@ def data_root(root: str | Path | None = None) -> tuple[Path, bool]:
     return (Path(named), True) if named else (Path.home() / ".cache" / "darkknowledge", False)
 
 
+def _fetched(kind: Any, name: str, files: str, root: str | Path | None) -> list[Any]:
+    """Training and test part of a data set of torchvision's: from the named folder, which should hold
+    ``files``, or by download. Raises DataError."""
+    folder, named = data_root(root)
+    try:
+        return [kind(folder, train=train, download=not named) for train in (True, False)]
+    except Exception as error:  # torchvision raises whatever its parsing runs into
+        where = (
+            f"from {folder}: it should hold {files}, whole"
+            if named
+            else f"by download: set DARKKNOWLEDGE_DATA to a folder that holds {files}"
+        )
+        raise DataError(f"{name} cannot be had {where} ({type(error).__name__}).") from error
+
+
 def _mnist(root: str | Path | None) -> tuple[Split, ...]:
     from torchvision.datasets import MNIST
 
@@ -266,16 +282,7 @@ def _mnist(root: str | Path | None) -> tuple[Split, ...]:
         def _check_legacy_exist(self) -> bool:
             return False
 
-    folder, named = data_root(root)
-    try:
-        parts = [Raw(folder, train=train, download=not named) for train in (True, False)]
-    except Exception as error:  # torchvision raises whatever its parsing runs into
-        where = (
-            f"from {folder}: it should hold MNIST/raw/train-images-idx3-ubyte and its siblings, whole"
-            if named
-            else "by download: set DARKKNOWLEDGE_DATA to a folder that holds MNIST/raw/"
-        )
-        raise DataError(f"MNIST cannot be had {where} ({type(error).__name__}).") from error
+    parts = _fetched(Raw, "MNIST", "MNIST/raw/train-images-idx3-ubyte and its siblings", root)
     return tuple(Split(p.data[:, None].contiguous(), p.targets.long()) for p in parts)
 
 
@@ -311,20 +318,14 @@ def _cifar10(root: str | Path | None) -> tuple[Split, ...]:
     """torchvision's CIFAR10, which checks the MD5 sums of its files before it reads them."""
     from torchvision.datasets import CIFAR10
 
-    folder, named = data_root(root)
-    try:
-        parts = [CIFAR10(folder, train=train, download=not named) for train in (True, False)]
-    except Exception as error:
-        where = (
-            f"from {folder}: it should hold cifar-10-batches-py/, whole"
-            if named
-            else "by download: set DARKKNOWLEDGE_DATA to a folder that holds cifar-10-batches-py/"
-        )
-        raise DataError(f"CIFAR-10 cannot be had {where} ({type(error).__name__}).") from error
-    return tuple(
-        Split(torch.from_numpy(p.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(p.targets))
-        for p in parts
-    )
+    parts = _fetched(CIFAR10, "CIFAR-10", "cifar-10-batches-py/", root)
+    return tuple(_rgb(part.data, part.targets) for part in parts)
+
+
+def _rgb(pixels: np.ndarray, labels: list[int]) -> Split:
+    """From pixels [n, height, width, 3]."""
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    return Split(images, torch.tensor(labels))
 
 
 def _cifar10_jpeg(root: str | Path | None) -> tuple[Split, ...]:
@@ -383,14 +384,10 @@ def image_tree(folder: Path, classes: tuple[str, ...], side: int) -> Split:
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"The image {path} cannot be decoded: replace it.") from error
         if image.shape != (side, side, 3):
-            raise DataError(
-                f"The image {path} has {image.shape[1]} by {image.shape[0]} pixels, "
-                f"but must have {side} by {side}."
-            )
+            size = f"{image.shape[1]} by {image.shape[0]} pixels"
+            raise DataError(f"The image {path} has {size}, but must have {side} by {side}.")
         pixels[i] = image
-    return Split(
-        torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor(images.targets)
-    )
+    return _rgb(pixels, images.targets)
 
 
 def _read_cache(path: Path, source: str) -> tuple[Split, ...] | None:

@@ -20,20 +20,16 @@ from typing import Any
 
 from darkknowledge import processes, survey
 from darkknowledge.records import Store
-from darkknowledge.spec import RunSpec
+from darkknowledge.spec import CONVNETS, RunSpec
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
-NO_SNAKEMAKE = (
-    "Snakemake is not installed: run uv pip install 'snakemake>=9.20' (make setup does), "
-    "or install this package with its extra cluster."
-)
 #: Arguments, and a variable, that may send jobs to other machines.
 EXECUTORS = ("--executor", "-e", "--profile", "--workflow-profile")
 EXECUTOR_VARIABLE = "SNAKEMAKE_PROFILE"
-#: What a run asks of the machine that it is sent to, amply: host memory in MB by kind of net (PyTorch
+#: What a run asks of the machine that it is sent to, amply: host memory in MB by net (PyTorch
 #: and MNIST take 1,000, CUDA some thousand more), and this many times the minutes that the stored
 #: runs suggest, for its machine may be slower and loads PyTorch and the data first.
-MEMORY = {"mlp": 2_000, "convolutional": 4_000, "cuda": 8_000}
+MEMORY = {"mlp": 2_000, **dict.fromkeys(CONVNETS, 4_000), "cuda": 8_000}
 TIMES, START_MINUTES, UNMEASURED_MINUTES = 3, 5, 240
 
 
@@ -49,7 +45,10 @@ def complete(
     or could not start.
     """
     if importlib.util.find_spec("snakemake") is None:
-        raise RuntimeError(NO_SNAKEMAKE)
+        raise RuntimeError(
+            "Snakemake is not installed: run uv pip install 'snakemake>=9.20' (make setup does), "
+            "or install this package with its extra cluster."
+        )
     elsewhere = EXECUTOR_VARIABLE in os.environ or any(
         word.split("=")[0] in EXECUTORS for word in arguments
     )
@@ -112,20 +111,13 @@ def plan(
             "record": record(spec),
             "teacher": teacher(spec.teacher),
             "priority": len(waiting) - place,
-            "mem_mb": memory(spec),
+            "mem_mb": MEMORY["cuda" if spec.device == "cuda" else spec.model.name],
             "minutes": minutes(throughput.seconds(spec)),
             "gpu": int(spec.device == "cuda"),
         }
         for place, spec in enumerate(waiting)
     }
     return {"root": str(Path.cwd()), "command": job, "runs": runs}
-
-
-def memory(spec: RunSpec) -> int:
-    """Host memory to ask for, in MB."""
-    if spec.device == "cuda":
-        return MEMORY["cuda"]
-    return MEMORY["mlp" if spec.model.name == "mlp" else "convolutional"]
 
 
 def minutes(seconds: float) -> int:

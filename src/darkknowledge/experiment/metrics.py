@@ -45,12 +45,6 @@ def agreement(logits: Tensor, teacher: Tensor) -> float:
     return float((logits.argmax(1) == teacher.argmax(1)).double().mean())
 
 
-def kl_to_teacher(logits: Tensor, teacher: Tensor) -> float:
-    """Mean KL(teacher ‖ student) in nats at T = 1, the fidelity of Stanton et al. 2021."""
-    log_q, log_p = F.log_softmax(logits, 1), F.log_softmax(teacher, 1)
-    return float(F.kl_div(log_q, log_p, reduction="batchmean", log_target=True))
-
-
 def mean_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean logit vector of the images of each true class: [true class, logit]."""
     classes = logits.shape[1]
@@ -59,26 +53,11 @@ def mean_logits(logits: Tensor, labels: Tensor) -> Tensor:
     return total / count[:, None]
 
 
-def soft_targets(
-    teacher: Tensor, student: Tensor, labels: Tensor, temperature: float
-) -> dict[str, Any]:
-    """What a teacher's soft labels at ``temperature`` are like, and how they pull at a student.
-
-    Entropy in nats and mean probability of each class, both of softmax(teacher / T); mean L2 norms
-    of the gradients with respect to one image's student logits, of CE and of T² · KL, unweighted:
-    softmax(student) − onehot, and T · (softmax(student / T) − softmax(teacher / T)).
-    """
+def soft_targets(teacher: Tensor, temperature: float) -> dict[str, Any]:
+    """What a teacher's soft labels, softmax(teacher / T), are like: their entropy in nats."""
     log_p = F.log_softmax(teacher / temperature, dim=1)
-    p = log_p.exp()
-    hard = F.softmax(student, dim=1) - F.one_hot(labels, student.shape[1])
-    soft = temperature * (F.softmax(student / temperature, dim=1) - p)
-    return {
-        "images": len(teacher),
-        "entropy": float(-(p * log_p).nan_to_num(0).sum(1).mean()),
-        "mass": [round(v, 6) for v in p.mean(0).tolist()],
-        "gradient_hard": float(hard.norm(dim=1).mean()),
-        "gradient_soft": float(soft.norm(dim=1).mean()),
-    }
+    entropy = -(log_p.exp() * log_p).nan_to_num(0).sum(1).mean()
+    return {"images": len(teacher), "entropy": float(entropy)}
 
 
 @dataclass(frozen=True)
@@ -178,5 +157,4 @@ def report(logits: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dic
         "confusion": confusion(logits, labels).tolist(),
         "mean_logits": [[round(v, 4) for v in row] for row in mean_logits(logits, labels).tolist()],
         "teacher_agreement": None if teacher is None else agreement(logits, teacher),
-        "teacher_kl": None if teacher is None else kl_to_teacher(logits, teacher),
     }

@@ -140,11 +140,7 @@ def _train(
     soft_targets = None
     if said and not spec.data.noise:
         labelled = (dataset.train.labels >= 0).nonzero()[:SAMPLE, 0]
-        sample = dataset.train.take(labelled)
-        begun = logits(model, sample.images, spec.precision)
-        soft_targets = metrics.soft_targets(
-            said.of("train")[labelled], begun, sample.labels, spec.loss.temperature
-        )
+        soft_targets = metrics.soft_targets(said.of("train")[labelled], spec.loss.temperature)
     training_began = time.perf_counter()
     history = fit(
         model,
@@ -177,15 +173,10 @@ def _train(
     )
     classes = spec.data.classes
     store.keep(spec.data.name, LABELS, as_text(dataset.test.labels, classes).encode())
-    examples = data.examples(dataset.test)
-    store.keep(spec.data.name, EXAMPLES, data.contact_sheet(dataset.test, examples))
-    unseen = None
-    if spec.data.unseen:
-        unseen = metrics.bias_shifts(
-            all_logits["validation"], all_logits["test"], list(spec.data.unseen)
-        )
-        shown = found[examples[list(spec.data.unseen)]]  # [classes, images, logits]
-        unseen["examples"] = [[[round(v, 3) for v in z] for z in c] for c in shown.tolist()]
+    sheet = data.contact_sheet(dataset.test, data.examples(dataset.test))
+    store.keep(spec.data.name, EXAMPLES, sheet)
+    without, both = list(spec.data.unseen), (all_logits["validation"], all_logits["test"])
+    unseen = metrics.bias_shifts(*both, without) if without else None
     images = len(dataset.train) * spec.recipe.epochs
     record = {
         "run_id": spec.run_id,
@@ -267,12 +258,8 @@ def commit() -> str:
     """The git commit of this code when it was loaded, or an empty string outside a repository."""
     here = Path(__file__).parent
     try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        words = ["git", "-C", str(here), "rev-parse", "HEAD"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -115,11 +115,7 @@ def setup_of(name: str) -> Setup:
     """The setup that ``params/setups.yaml`` keeps under ``name``. Raises SpecError."""
     settings = config.setup(name)
     known = [f.name for f in fields(Setup)]
-    for key in settings:
-        s.choose(f"a setting of setup {name!r}", key, known)
-    for key in known:
-        if key not in settings:
-            raise SpecError(f"The setup {name!r} does not say its {key}.")
+    config.complete(f"setup {name!r}", settings, known, known)
     try:
         return Setup(**settings)
     except SpecError as error:
