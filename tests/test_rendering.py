@@ -98,7 +98,6 @@ def machine(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(sys, "executable", str(script(tmp_path / "venv" / "bin" / "python", "")))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
     monkeypatch.setattr(quarto_cli, "project_root", lambda: tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else name)
     return tmp_path
 
 

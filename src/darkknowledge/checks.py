@@ -6,8 +6,6 @@ by its name, in one sentence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from darkknowledge import spec as s
@@ -63,19 +61,12 @@ def checked(name: str, value: Any, kind: Any) -> Any:
         for rule in rules:
             value = rule(name, value)
         return value
-    if kind in (int, float, bool):
-        plain: dict[type, Callable[[str, Any], Any]] = {
-            int: lambda n, v: s.integer(n, v),
-            float: s.number,
-            bool: _truth,
-        }
-        return plain[kind](name, value)
+    if kind in (int, float):
+        return s.integer(name, value) if kind is int else s.number(name, value)
     if kind is str:
         if not isinstance(value, str):
             raise SpecError(f"{name} is {s.shown(value)}, but must be a text.")
         return value
-    if isinstance(kind, UnionType):
-        return None if value is None else checked(name, value, get_args(kind)[0])
     of = get_args(kind)
     if get_origin(kind) is dict:
         if not isinstance(value, dict):
@@ -84,12 +75,4 @@ def checked(name: str, value: Any, kind: Any) -> Any:
     if isinstance(value, str) or not isinstance(value, list | tuple):
         hint = " (with papermill: -y '{blocks: [1, 2]}', not -p)" if isinstance(value, str) else ""
         raise SpecError(f"{name} is {s.shown(value)}, but must be a list{hint}.")
-    if of[-1] is not ... and len(value) != len(of):
-        raise SpecError(f"{name} is {s.shown(value)}, but must hold {len(of)} values.")
     return tuple(checked(f"{name}[{i}]", item, of[0]) for i, item in enumerate(value))
-
-
-def _truth(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise SpecError(f"{name} is {s.shown(value)}, but must be true or false.")
-    return value

@@ -434,11 +434,7 @@ class Store:
 
 
 def read_csv(
-    path: Path,
-    texts: Iterable[str],
-    numbers: Iterable[str],
-    again: str,
-    gaps: Container[str] = (),
+    path: Path, texts: Iterable[str], numbers: Iterable[str], again: str, gaps: Container[str] = ()
 ) -> pd.DataFrame:
     """A table that holds at least one row, these columns of ``texts`` and these of ``numbers``, which
     stand in every row but for those that may have ``gaps``. Raises RecordError, which says how to make
@@ -601,22 +597,20 @@ def atomic_write(path: Path, content: bytes) -> None:
 
     Raises DiskError, or RecordError if something stands in this file's way.
     """
+    temporary: Path | None = None
     try:
-        _atomic_write(path, content)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _atomic_write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
-    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
         raise

@@ -328,13 +328,6 @@ class LossSpec:
         alpha = number("alpha", alpha, 0, 1)
         return cls(mode, temperature, round(1 - alpha, 12), alpha)
 
-    @classmethod
-    def element_mean(cls, mode: str, temperature: float, alpha: float, classes: int) -> LossSpec:
-        """The settings of code that averages the KL over the classes too, as Yuan et al.'s (2020):
-        (1 − alpha) · CE + alpha · T² · KL / classes."""
-        alpha = number("alpha", alpha, 0, 1)
-        return cls(mode, temperature, round(1 - alpha, 12), round(alpha / classes, 12))
-
 
 #: Cross-entropy with the true labels only.
 TRUE_LABELS = LossSpec()

@@ -25,6 +25,11 @@ MATTERS_ELSEWHERE = 0.005
 POINTS = 1.0
 
 
+def _is(*verdicts: Verdict) -> Any:
+    """Whether the verdict of a claim is one of these."""
+    return property(lambda claim: claim.verdict in verdicts)
+
+
 @dataclass(frozen=True)
 class Claim:
     """A difference, subject minus reference, as a mean over blocks.
@@ -60,35 +65,12 @@ class Claim:
         """Whether there is any block."""
         return self.effect.n > 0
 
-    @property
-    def better(self) -> bool:
-        """Whether the subject is better."""
-        return self.verdict.better
-
-    @property
-    def worse(self) -> bool:
-        """Whether the subject is worse."""
-        return self.verdict.worse
-
-    @property
-    def slight(self) -> bool:
-        """Whether it is better or worse by less than matters."""
-        return self.verdict in (Verdict.BETTER_SLIGHTLY, Verdict.WORSE_SLIGHTLY)
-
-    @property
-    def equivalent(self) -> bool:
-        """Whether subject and reference are equivalent."""
-        return self.verdict is Verdict.EQUIVALENT
-
-    @property
-    def imprecise(self) -> bool:
-        """Whether there are blocks enough and the interval decides nothing."""
-        return self.verdict is Verdict.IMPRECISE
-
-    @property
-    def few(self) -> bool:
-        """Whether there are too few blocks for a verdict."""
-        return self.verdict is Verdict.FEW
+    #: ``slight``: better or worse by less than matters; ``few``: too few blocks for a verdict.
+    better = _is(Verdict.BETTER, Verdict.BETTER_SLIGHTLY)
+    worse = _is(Verdict.WORSE, Verdict.WORSE_SLIGHTLY)
+    slight = _is(Verdict.BETTER_SLIGHTLY, Verdict.WORSE_SLIGHTLY)
+    equivalent, imprecise = _is(Verdict.EQUIVALENT), _is(Verdict.IMPRECISE)
+    few = _is(Verdict.FEW)
 
     @property
     def planned(self) -> int:
@@ -104,24 +86,16 @@ class Claim:
     def as_dict(self) -> dict[str, Any]:
         """The claim as plain JSON values; what is not defined is None."""
 
-        def plain(value: float) -> float | None:
-            return value if math.isfinite(value) else None
-
+        own = {name: getattr(self, name) for name in ("id", "subject", "reference")}
+        own["unit"] = f"errors of {self.images}" if self.unit == "errors" else self.unit
+        numbers = vars(self.effect) | {"difference": self.effect.mean, "delta": self.delta}
+        del numbers["mean"]
         return {
-            "id": self.id,
-            "subject": self.subject,
-            "reference": self.reference,
-            "unit": f"errors of {self.images}" if self.unit == "errors" else self.unit,
-            "difference": plain(self.effect.mean),
-            "low": plain(self.effect.low),
-            "high": plain(self.effect.high),
-            "level": self.effect.level,
-            "p": plain(self.effect.p),
-            "n": self.effect.n,
+            **own,
+            **{k: value if math.isfinite(value) else None for k, value in numbers.items()},
             "planned": self.planned,
             "family": self.family,
             "members": self.members,
-            "delta": plain(self.delta),
             "verdict": self.verdict.value,
             "blocks": sorted(self.difference.pure.values),
             "mixed": sorted(self.difference.mixed),
@@ -176,18 +150,8 @@ class Findings:
         dataset = dataset or self.dataset
         images = self.images(dataset)
         delta = images * MATTERS.get(dataset, MATTERS_ELSEWHERE) if unit == "errors" else POINTS
-        self.claims[name] = Claim(
-            f"{self.question}.{name}",
-            subject,
-            reference,
-            difference,
-            family,
-            members,
-            unit,
-            delta,
-            images,
-            data,
-        )
+        judged = f"{self.question}.{name}", subject, reference, difference, family, members
+        self.claims[name] = Claim(*judged, unit, delta, images, data)
 
     def primary(
         self, name: str, subject: str, reference: str, difference: Sample, **rest: Any

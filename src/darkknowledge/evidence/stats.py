@@ -76,16 +76,6 @@ class Verdict(enum.Enum):
     FEW = "too few blocks"
     UNMEASURED = "not measured"
 
-    @property
-    def better(self) -> bool:
-        """Whether it is better, slightly or not."""
-        return self in (Verdict.BETTER, Verdict.BETTER_SLIGHTLY)
-
-    @property
-    def worse(self) -> bool:
-        """Whether it is worse, slightly or not."""
-        return self in (Verdict.WORSE, Verdict.WORSE_SLIGHTLY)
-
 
 def verdict(effect: Effect, delta: float, lower_is_better: bool = True) -> Verdict:
     """By the rule of the analysis plan. ``delta``, in the unit of the effect, is what matters."""

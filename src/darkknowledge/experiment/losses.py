@@ -13,6 +13,7 @@ class indices [batch], −1 for an image without a label.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -175,32 +176,16 @@ def decomposition(
     )
 
 
-def target_part(
-    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
-    """What ``kd`` says of the true class alone: how sure the teacher is of it."""
-    parts = decomposition(student, labels, teacher, temperature)
-    return Parts(cross_entropy(student, labels), temperature**2 * parts.target.mean())
+def _of_parts(weighted: Callable[[Decomposition], Tensor]) -> Loss:
+    """The mode whose soft part is the mean of what ``weighted`` makes of both parts of ``kd``."""
 
+    def loss(
+        student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
+    ) -> Parts:
+        soft = weighted(decomposition(student, labels, teacher, temperature)).mean()
+        return Parts(cross_entropy(student, labels), temperature**2 * soft)
 
-def nontarget_part(
-    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
-    """What ``kd`` says of the wrong classes, with the weight 1 − p_t that it has there; together
-    with ``target_part`` it is ``kd``."""
-    parts = decomposition(student, labels, teacher, temperature)
-    soft = (parts.not_target * parts.nontarget).mean()
-    return Parts(cross_entropy(student, labels), temperature**2 * soft)
-
-
-def decoupled(
-    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
-    """Both parts of ``kd`` with weight one, however sure the teacher is (Zhao et al. 2022,
-    equation 7 with α = β = 1)."""
-    parts = decomposition(student, labels, teacher, temperature)
-    soft = (parts.target + parts.nontarget).mean()
-    return Parts(cross_entropy(student, labels), temperature**2 * soft)
+    return loss
 
 
 def _others(labels: Tensor, classes: int) -> Tensor:
@@ -219,7 +204,10 @@ LOSSES: dict[str, Loss] = {
     "untrained_teacher": kd,
     "permuted_teacher": permuted_teacher,
     "confidence_only": confidence_only,
-    "target_part": target_part,
-    "nontarget_part": nontarget_part,
-    "decoupled": decoupled,
+    # What kd says of the true class alone: how sure the teacher is of it.
+    "target_part": _of_parts(lambda parts: parts.target),
+    # What it says of the wrong classes, with the weight 1 − p_t that it has there: the rest of kd.
+    "nontarget_part": _of_parts(lambda parts: parts.not_target * parts.nontarget),
+    # Both with weight one, however sure the teacher is (Zhao et al. 2022, equation 7, α = β = 1).
+    "decoupled": _of_parts(lambda parts: parts.target + parts.nontarget),
 }

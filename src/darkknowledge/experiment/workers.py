@@ -31,14 +31,7 @@ from darkknowledge.processes import end, follow_parent
 from darkknowledge.progress import Progress
 from darkknowledge.records import DiskError, Store
 from darkknowledge.spec import RunSpec
-from darkknowledge.survey import (
-    Outcome,
-    Throughput,
-    default_jobs,
-    no_teacher,
-    survey,
-    weights_here,
-)
+from darkknowledge.survey import Outcome, Throughput, default_jobs, no_teacher, survey, weights_here
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,8 @@ def hinton(temperature: float, alpha: float) -> LossSpec:
 def yuan(temperature: float, alpha: float, classes: int, multiplier: float = 1.0) -> LossSpec:
     """The code of Yuan et al. (2020): (1 − alpha) · CE + alpha · T² · multiplier · KL, where
     PyTorch's default average over batch *and* classes makes the KL ``classes`` times weaker."""
-    ours = LossSpec.element_mean("kd", temperature, alpha, classes)
-    factor = positive("multiplier", multiplier)
-    return LossSpec("kd", temperature, ours.w_hard, round(factor * ours.w_soft, 12))
+    weight = positive("multiplier", multiplier) * alpha / classes
+    return LossSpec("kd", temperature, round(1 - alpha, 12), round(weight, 12))
 
 
 def torchdistill(temperature: float, alpha: float) -> LossSpec:

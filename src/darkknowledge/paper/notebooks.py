@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -39,8 +40,6 @@ def check(path: Path, question: str) -> None:
 
 def eval_default(text: str) -> object:
     """A parameter's default as Papermill reads it off the cell: a Python literal."""
-    import ast
-
     return ast.literal_eval(text)
 
 

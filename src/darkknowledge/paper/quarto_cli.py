@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import logging
 import os
 import re
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import quarto
 
@@ -94,50 +94,31 @@ def fetched() -> str | None:
     What was installed and does not run is removed again.
     """
     tried = Path(sys.prefix) / ".quarto-tried"
-    installer = _installer()
-    if os.environ.get(OFF) or sys.prefix == sys.base_prefix or tried.exists() or not installer:
+    uv = shutil.which("uv") or shutil.which(project_root() / ".uv" / "bin" / "uv")
+    if os.environ.get(OFF) or sys.prefix == sys.base_prefix or tried.exists() or not uv:
         return None
-    log.info(
-        "No Quarto here: trying once, for at most %s s, to install it (%s=1 forgoes it).",
-        *(PATIENCE, OFF),
-    )
+    said = "No Quarto here: trying once, for at most %s s, to install it (%s=1 forgoes it)."
+    log.info(said, PATIENCE, OFF)
     try:
         tried.touch()
     except OSError:  # nor could anything be installed
         return None
     # Its dependencies would be Jupyter, which only documents with code in them need.
-    install, remove = installer
-    if _within(PATIENCE, [*install, "--no-deps", "quarto-cli"]):
+    where = ["--quiet", "--python", sys.executable]
+    if _within(PATIENCE, [uv, "pip", "install", *where, "--no-deps", "quarto-cli"]):
         found = command()
         parts = ("pandoc", "typst")  # they answer, not only the script that starts them
         if found and all(_within(20, [found, part, "--version"]) for part in parts):
             tried.unlink()
             return found
-    _within(PATIENCE, [*remove, "quarto-cli"])
-    return None
-
-
-def _installer() -> tuple[list[str], list[str]] | None:
-    """The commands that install into this environment and remove from it, if there are any."""
-    own = project_root() / ".uv" / "bin" / "uv"
-    if uv := shutil.which("uv") or shutil.which(own):
-        where = ["--quiet", "--python", sys.executable]
-        return [uv, "pip", "install", *where], [uv, "pip", "uninstall", *where]
-    if importlib.util.find_spec("pip"):
-        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        return [*pip, "install"], [*pip, "uninstall", "--yes"]
+    _within(PATIENCE, [uv, "pip", "uninstall", *where, "quarto-cli"])
     return None
 
 
 def _within(seconds: float, words: list[str]) -> bool:
     """Whether a command ends well in time; if it does not, it is killed with all that it started."""
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    silent: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    process = subprocess.Popen(words, **silent, start_new_session=True)
     try:
         return process.wait(seconds) == 0
     except subprocess.TimeoutExpired:
