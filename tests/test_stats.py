@@ -220,7 +220,7 @@ def test_a_claim_is_judged_at_the_level_of_its_family_by_what_matters_in_its_dat
     recall = claim(findings(), unit="points", digit=3)
     assert (recall.delta, recall.verdict, recall.data) == (1, Verdict.WORSE, {"digit": 3})
     f = findings()
-    f.primary("main", "kd", "hard", f.sample(arm="kd") - f.sample(arm="hard"))
+    f.claim("main", "kd", "hard", f.sample(arm="kd") - f.sample(arm="hard"))
     assert f.claims["main"].effect.level == pytest.approx(1 - 0.05 / 7)
 
 

@@ -7,12 +7,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
-from types import TracebackType
 
 from tqdm import tqdm
 
 from darkknowledge.spec import RunSpec
-from darkknowledge.survey import Throughput
+from darkknowledge.survey import Throughput, in_words
 
 #: Seconds between two lines where every line stays; a long training speaks less often.
 SELDOM, SELDOMEST, LINES = 5.0, 60.0, 20
@@ -44,12 +43,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.close()
 
     def epochs(self, run_ids: Iterable[str]) -> None:
@@ -94,10 +88,3 @@ class Progress:
             share = min(1.0, self._epochs[spec.run_id] / every[spec.run_id])
             finished += share * work[spec.run_id]
         return finished, sum(work.values()) - finished
-
-
-def in_words(seconds: float) -> str:
-    """``50 s``, ``4 min``, ``2.5 h``; at least a second."""
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

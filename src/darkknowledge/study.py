@@ -75,17 +75,9 @@ def _measure_latency(params: Q1, nets: dict[str, RunSpec], store: Store) -> None
         for batch in (1, min(params.latency_batch, len(images))):
             part = images[:batch].to(params.nets.device)
             timing = cost.latency(model, part, threads=1, seconds=params.latency_seconds)
-            rows.append(
-                {
-                    "arm": arm,
-                    "run_id": spec.run_id,
-                    "batch": batch,
-                    "threads": 1,
-                    **timing,
-                    "device_name": devices.device_name(params.nets.device),
-                    "torch": torch.__version__,
-                }
-            )
+            about = {"arm": arm, "run_id": spec.run_id, "batch": batch, "threads": 1}
+            machine = {"device_name": devices.device_name(params.nets.device)}
+            rows.append(about | timing | machine | {"torch": torch.__version__})
     path = store.exhibit_path(p.destination("q1", params), LATENCY_TABLE)
     atomic_write(path, pd.DataFrame(rows).to_csv(index=False).encode())
 

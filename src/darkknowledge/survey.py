@@ -150,13 +150,18 @@ class Throughput:
         seconds = sum(map(self.seconds, specs)) / default_jobs(specs)
         if math.isnan(seconds):
             return "not measured"
-        return (
-            f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"
-        )
+        return f"about {in_words(seconds)}"
 
     @staticmethod
     def _key(spec: RunSpec) -> tuple[object, ...]:
         return spec.model, spec.recipe.batch_size, spec.device, spec.precision
+
+
+def in_words(seconds: float) -> str:
+    """``50 s``, ``4 min``, ``2.5 h``; at least a second."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _images(spec: RunSpec) -> int:

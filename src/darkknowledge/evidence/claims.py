@@ -139,22 +139,17 @@ class Findings:
         subject: str,
         reference: str,
         difference: Sample,
-        family: str,
-        members: int,
+        family: str = PRIMARY,
+        members: int = PRIMARIES,
         *,
         unit: str = "errors",
         dataset: str = "",
         **data: Any,
     ) -> None:
-        """Add a claim. ``subject`` and ``reference`` are arms' keys, or words."""
+        """Add a claim, the question's primary one where no family is named. ``subject`` and
+        ``reference`` are arms' keys, or words."""
         dataset = dataset or self.dataset
         images = self.images(dataset)
         delta = images * MATTERS.get(dataset, MATTERS_ELSEWHERE) if unit == "errors" else POINTS
         judged = f"{self.question}.{name}", subject, reference, difference, family, members
         self.claims[name] = Claim(*judged, unit, delta, images, data)
-
-    def primary(
-        self, name: str, subject: str, reference: str, difference: Sample, **rest: Any
-    ) -> None:
-        """Add the question's primary claim."""
-        self.claim(name, subject, reference, difference, PRIMARY, PRIMARIES, **rest)

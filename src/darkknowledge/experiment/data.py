@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from darkknowledge.records import DiskError, RecordError, atomic_write
 from darkknowledge.spec import FINGERPRINTS, DataSpec
 
 log = logging.getLogger(__name__)
@@ -159,12 +160,8 @@ def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def selected(labels: Tensor, omit: tuple[int, ...], keep: tuple[int, ...]) -> Tensor:
     """Indices of the images whose class is kept: not in ``omit``, and in ``keep`` if it names any."""
-    mask = torch.ones_like(labels, dtype=torch.bool)
-    if omit:
-        mask &= ~torch.isin(labels, torch.tensor(omit))
-    if keep:
-        mask &= torch.isin(labels, torch.tensor(keep))
-    return mask.nonzero()[:, 0]
+    left = [c for c in labels.unique().tolist() if c not in omit and (c in keep or not keep)]
+    return torch.isin(labels, torch.tensor(left)).nonzero()[:, 0]
 
 
 def examples(split: Split, count: int = 10) -> Tensor:
@@ -415,14 +412,10 @@ def _write_cache(path: Path, source: str, splits: tuple[Split, ...]) -> None:
     parts: dict[str, Tensor] = {}
     for name, split in zip(("train", "test"), splits, strict=True):
         parts |= {f"{name}_images": split.images, f"{name}_labels": split.labels}
-    content = save(parts, {"source": source, "pixels": fingerprint(*splits)})
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:  # a read-only folder: decode again next time
-        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
-        log.warning("The decoded images are not kept in %s (%s).", path, error.strerror)
+        atomic_write(path, save(parts, {"source": source, "pixels": fingerprint(*splits)}))
+    except (DiskError, RecordError) as error:  # a read-only folder: decode again next time
+        log.warning("The decoded images are not kept: %s", error)
 
 
 _LOADERS = {

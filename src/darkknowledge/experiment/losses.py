@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -31,17 +31,8 @@ class Parts(NamedTuple):
     soft: Tensor
 
 
-class Loss(Protocol):
-    """The signature that all modes share."""
-
-    def __call__(
-        self,
-        student: Tensor,
-        labels: Tensor,
-        teacher: Tensor,
-        temperature: float,
-        generator: Generator,
-    ) -> Parts: ...
+#: What all modes share: student, labels, teacher, temperature, generator → both parts.
+Loss = Callable[[Tensor, Tensor, Tensor, float, Generator], Parts]
 
 
 def softened_kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

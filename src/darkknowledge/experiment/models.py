@@ -122,10 +122,17 @@ def cifar_resnet(depth: int, classes: int) -> nn.Module:
             shortcut = PadShortcut(planes - channels) if grows else None
             layers.append(resnet.BasicBlock(channels, planes, 2 if grows else 1, shortcut))
             channels = planes
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)]
+    return _initialised(nn.Sequential(*layers))
+
+
+def _initialised(model: nn.Module) -> nn.Module:
+    """With He et al.'s weights for its convolutions, in torchvision's way."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return model
 
 
@@ -133,20 +140,14 @@ def wide_resnet_of(make, classes: int) -> nn.Module:
     """One of torchvision's ImageNet ResNets with the usual stem for small images: a 3 by 3
     convolution without stride, and no pooling."""
     model = make(num_classes=classes)
-    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1 = _initialised(nn.Conv2d(3, 64, 3, padding=1, bias=False))
     model.maxpool = nn.Identity()
     return model
 
 
 def vgg13(classes: int) -> nn.Module:
     """torchvision's VGG13 features with batch norm, and one linear layer as classifier."""
-    features = vgg.make_layers(vgg.cfgs["B"], batch_norm=True)
-    for module in features.modules():
-        if isinstance(module, nn.Conv2d):  # as torchvision's own VGG does
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    features = _initialised(vgg.make_layers(vgg.cfgs["B"], batch_norm=True))
     return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
 
 

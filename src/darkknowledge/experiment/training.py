@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,18 +74,11 @@ def optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, AdamW or Muon, as the recipe names it."""
     if recipe.optimiser == "muon":
         return Muon(model, recipe.lr, recipe.momentum)
+    rest: dict[str, Any] = {"weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
-            model.parameters(),
-            recipe.lr,
-            momentum=recipe.momentum,
-            nesterov=recipe.momentum > 0,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
-    return torch.optim.AdamW(
-        model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
-    )
+        momentum: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
+        return torch.optim.SGD(model.parameters(), recipe.lr, **momentum, **rest)
+    return torch.optim.AdamW(model.parameters(), recipe.lr, **rest)
 
 
 def schedule(

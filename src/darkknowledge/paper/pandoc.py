@@ -62,14 +62,8 @@ class Pandoc:
             *("--metadata-file", "_quarto.yml", "--metadata", "link-citations"),
             *("--resource-path", str(target.parent), "--fail-if-warnings"),
             *("--toc-depth", str(settings["toc-depth"] + 1)),  # the title counts
-            *(
-                "--lua-filter",
-                "report/answer.lua",
-                "--lua-filter",
-                "report/edition.lua",
-                "--citeproc",
-                *WRITERS[form],
-            ),
+            *("--lua-filter", "report/answer.lua", "--lua-filter", "report/edition.lua"),
+            *("--citeproc", *WRITERS[form]),
         ]
         done = subprocess.run(command, cwd=root, input=text.encode(), capture_output=True)
         if done.returncode:

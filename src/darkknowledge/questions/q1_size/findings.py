@@ -19,7 +19,7 @@ def claims(f: Findings) -> None:
     large, small, other = nets(f)
     plain = {net: f.sample(arm="hard", model=net) for net in (large, small, other)}
     augmented = f.sample(arm="hard_augmented", model=small)
-    f.primary("large_vs_small", "teacher", "hard_augmented", f.sample(arm="teacher") - augmented)
+    f.claim("large_vs_small", "teacher", "hard_augmented", f.sample(arm="teacher") - augmented)
     family = "Q1 sizes", 3
     words = {net: f"{text.network(net)}, plain" for net in plain}
     for name, net in (("large", large), ("other", other)):

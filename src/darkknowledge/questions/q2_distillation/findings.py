@@ -14,7 +14,7 @@ RIVALS = ("soft_only", "permuted_teacher", "label_smoothing", "tfkd_reg")
 def claims(f: Findings) -> None:
     """One primary claim; the rivals; the same on jittered images, and the difference of the gains."""
     hard, kd = f.sample(arm="hard"), f.sample(arm="kd")
-    f.primary("kd_vs_hard", "kd", "hard", kd - hard)
+    f.claim("kd_vs_hard", "kd", "hard", kd - hard)
     for arm in RIVALS:
         difference = f.sample(arm=arm) - hard
         f.claim(f"{arm}_vs_hard", arm, "hard", difference, "Q2 rivals", len(RIVALS))

@@ -46,8 +46,8 @@ def claims(f: Findings) -> None:
 
     def claim(name: str, net: str, ts: list[float], to: list[float], *family: Any) -> None:
         sides = f"{text.network(net)}, T = {text.values(ts)}", f"T = {text.values(to)}"
-        add = f.claim if family else f.primary
-        add(name, *sides, at(f, net, *ts) - at(f, net, *to), *family, model=net, temperature=ts)
+        difference = at(f, net, *ts) - at(f, net, *to)
+        f.claim(name, *sides, difference, *family, model=net, temperature=ts)
 
     main = temperatures(f, family="main_temperatures")
     claim("above_vs_one", student, [t for t in main if t > ONE], [ONE])

@@ -48,7 +48,7 @@ def claims(f: Findings) -> None:
     points: dict[str, Any] = {"unit": "points", "digits": digits(f)}
     shifted = recall["kd_label_free"]
     subject = "distilled without the digit, shifted"
-    f.primary("vs_seen", subject, "distilled on all digits", shifted - recall["seen"], **points)
+    f.claim("vs_seen", subject, "distilled on all digits", shifted - recall["seen"], **points)
     gain, control = shifted - recall["hard_label_free"], "hard labels without it, shifted"
     f.claim("vs_hard", subject, control, gain, *FAMILY, **points)
     f.claim("vs_none", subject, "not shifted", shifted - recall["kd_none"], *FAMILY, **points)

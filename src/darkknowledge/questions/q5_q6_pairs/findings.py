@@ -65,7 +65,7 @@ def claims(f: Findings) -> None:
     every, words = pairs(f), WORDS[ARM[f.question]]
     main = every["images"]
     taught, hard = main.taught(), main.net("hard")
-    f.primary(f"{main.arm}_vs_hard", words, "hard", taught - hard)
+    f.claim(f"{main.arm}_vs_hard", words, "hard", taught - hard)
     if f.question == "q5":
         small = main.net("by_strong", main.teacher) - main.net("hard", main.teacher)
         f.claim("by_strong_vs_hard", WORDS["by_strong"], "hard", small, "weak taught by strong", 1)

@@ -30,9 +30,8 @@ def claims(f: Findings) -> None:
     words = named(f)
 
     def claim(name: str, arm: str, reference: str, *family: Any, **data: Any) -> None:
-        difference = f.sample(arm=arm) - f.sample(arm=reference)
-        add = f.claim if family else f.primary
-        add(name, words.get(arm, arm), words.get(reference, reference), difference, *family, **data)
+        sides = words.get(arm, arm), words.get(reference, reference)
+        f.claim(name, *sides, f.sample(arm=arm) - f.sample(arm=reference), *family, **data)
 
     claim("kd_vs_confidence_only", "kd", "confidence_only")
     for arm in PARTS:
