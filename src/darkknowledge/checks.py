@@ -1,8 +1,7 @@
 """What a parameter may be: the kinds of values, as annotations, and the check that reads them.
 
 ``temperature: Temperature`` says that a number above 0 is due; :func:`checked` refuses everything else
-by its name, in one sentence.
-"""
+by its name, in one sentence."""
 
 from __future__ import annotations
 

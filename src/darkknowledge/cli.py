@@ -4,8 +4,7 @@ evaluate, predict.
 ``train`` hands its runs to an engine if asked to: ``train PROFILE --engine snakemake -- ARGUMENTS``.
 
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
-130 interrupted.
-"""
+130 interrupted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The machine: which devices are here, what its processor multiplies, how many runs go side by side.
 
-torch, which takes seconds to load, is asked only for what nothing else knows.
-"""
+torch, which takes seconds to load, is asked only for what nothing else knows."""
 
 from __future__ import annotations
 

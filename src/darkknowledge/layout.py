@@ -1,8 +1,7 @@
 """What a record says: its keys, what stands under them, and a check that it does and is consistent.
 
 A record is JSON, so that "int" is a whole number, "float" any number and ``| None`` may be null. A
-record may hold more keys than these, and the oldest lack those that are not required.
-"""
+record may hold more keys than these, and the oldest lack those that are not required."""
 
 import datetime
 import functools
@@ -30,12 +29,10 @@ class History(TypedDict):
 
 
 class Metrics(TypedDict):
-    """Final metrics on a split of ``n`` images, as :func:`~darkknowledge.experiment.metrics.report` makes
-    them.
+    """Final metrics on a split of ``n`` images.
 
     ``confusion`` [true class, predicted class] counts images, ``mean_logits`` [true class, class];
-    ``nll`` is in nats; ``teacher_agreement`` is a share.
-    """
+    ``nll`` is in nats; ``teacher_agreement`` is a share."""
 
     n: int
     errors: int

@@ -75,8 +75,7 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
     Papermill injects unknown parameters as plain variables and only logs them; here every variable
     of a plain type that is no parameter is refused. Where the cells run again in the same kernel,
     whatever their user has defined meanwhile is left alone, unless it looks like a misspelt
-    parameter. Raises SpecError.
-    """
+    parameter. Raises SpecError."""
     ignored = {"In", "Out", "papermill_description"}
     plain = (str, int, float, list, tuple, set, dict, types.NoneType)
     values = {

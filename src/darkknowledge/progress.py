@@ -22,8 +22,7 @@ class Progress:
     or a notebook, which keep everything, as a plain line now and then.
 
     The time left is the time so far, in the ratio of what is left to what is done; runs count by
-    their expected seconds, or by their epochs while nothing was measured.
-    """
+    their expected seconds, or by their epochs while nothing was measured."""
 
     def __init__(self, throughput: Throughput, *, shown: bool = True) -> None:
         self._throughput = throughput

@@ -2,8 +2,7 @@
 
 A record is the whole outcome of one run as JSON. It is written to a temporary file, flushed and
 renamed, so it is there whole or not at all; its weights are written before it. This module
-imports no torch: the report reads records too.
-"""
+imports no torch: the report reads records too."""
 
 from __future__ import annotations
 
@@ -104,9 +103,8 @@ class Progress:
 
 def named_in(frame: pd.DataFrame) -> Iterator[Run]:
     """The runs of a table, and their teachers, which need not have a row of their own."""
-    for dataset, run_id, teacher in zip(
-        frame["dataset"], frame["run_id"], frame["teacher_run_id"], strict=True
-    ):
+    columns = (frame[name] for name in ("dataset", "run_id", "teacher_run_id"))
+    for dataset, run_id, teacher in zip(*columns, strict=True):
         if teacher:
             yield Run(dataset, teacher)
         yield Run(dataset, run_id, teacher)
@@ -162,10 +160,8 @@ class Store:
             with tempfile.TemporaryFile(dir=self.root) as probe:
                 probe.write(bytes(PROBE))
         except OSError as error:
-            raise RecordError(
-                f"The results folder {self.root} cannot be written ({error.strerror}): "
-                "choose another with --results, or free it."
-            ) from error
+            said = f"The results folder {self.root} cannot be written ({error.strerror})"
+            raise RecordError(f"{said}: choose another with --results, or free it.") from error
 
     def engine_folder(self) -> Path:
         """A new folder for one call of an engine: its plan, its logs, its own state."""
@@ -203,8 +199,7 @@ class Store:
         file stays as it is: do not change it.
 
         A file that cannot be read, fails its checksum or contradicts itself or the data set's labels
-        is named in a warning and not used.
-        """
+        is named in a warning and not used."""
         path = self.record_path(dataset, run_id)
         return self._once(path, lambda: _read_checked(path, run_id, Record, self._labels(dataset)))
 
@@ -357,17 +352,15 @@ class Store:
         """Those of the questions that have a table. Raises RecordError if none has."""
         found = [q for q in questions if self.table_path(profile, q).exists()]
         if not found:
-            raise RecordError(
-                f"{self.root}/{profile} holds no table yet: call 'darkknowledge run {profile}' first."
-            )
+            what = f"call 'darkknowledge run {profile}' first"
+            raise RecordError(f"{self.root}/{profile} holds no table yet: {what}.")
         return found
 
     def read_table(self, profile: str, question: str) -> pd.DataFrame | None:
         """The tidy table of a question with its numbers taken afresh from the records, or None.
 
         The table says which runs a question consists of, in which roles; runs that have no record
-        (yet) keep their row, without numbers.
-        """
+        (yet) keep their row, without numbers."""
         path = self.table_path(profile, question)
         if not path.exists():
             return None
@@ -454,10 +447,9 @@ def read_csv(
                 raise ValueError(f"{column} is no number in one of its rows")
         return frame
     except (OSError, ValueError, TypeError, KeyError) as error:  # pandas' own are ValueErrors
-        reason = (
-            f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        )
-        raise RecordError(f"{path} is no table of its kind ({reason[:300]}): {again}.") from error
+        said = " ".join(str(error).split())[:300]
+        reason = f"it lacks {said}" if isinstance(error, KeyError) else said
+        raise RecordError(f"{path} is no table of its kind ({reason}): {again}.") from error
 
 
 TEXT_COLUMNS = (
@@ -535,7 +527,7 @@ def numbers_of(record: Record | None, wanted: dict[str, Callable[..., Any]]) -> 
         return dict.fromkeys(wanted, float("nan"))
     whole = not record.get("unseen")
     values = {n: None if whole and n in UNSEEN else find(record) for n, find in wanted.items()}
-    return {name: float("nan") if v is None else v for name, v in values.items()}
+    return {name: math.nan if v is None else v for name, v in values.items()}
 
 
 def _close(value: Any, due: Any) -> bool:
@@ -595,8 +587,7 @@ def _unwritable(path: Path, error: OSError) -> RuntimeError:
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut.
 
-    Raises DiskError, or RecordError if something stands in this file's way.
-    """
+    Raises DiskError, or RecordError if something stands in this file's way."""
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

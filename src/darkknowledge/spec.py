@@ -1,8 +1,7 @@
 """What one training is: ``RunSpec`` and its parts, validated, and its content address ``run_id``.
 
 A run is a pure function of its spec. Nothing here imports torch, so a grid can be planned,
-counted and checked anywhere.
-"""
+counted and checked anywhere."""
 
 from __future__ import annotations
 
@@ -92,9 +91,8 @@ def plain(name: str, value: Any) -> str:
     """Return ``value`` if it is a name that cannot lead out of a folder; raise SpecError if not."""
     fine = isinstance(value, str) and all(c.isalnum() or c in "-_." for c in value)
     if not fine or not value or value[0] == ".":
-        raise SpecError(
-            f"{name} is {shown(value)}, but must be made of letters, digits, '-' and '_'."
-        )
+        due = "must be made of letters, digits, '-' and '_'"
+        raise SpecError(f"{name} is {shown(value)}, but {due}.")
     return str(value)
 
 
@@ -157,8 +155,7 @@ class DataSpec:
     training split (the transfer set of a student), never validation or test: ``omit`` and ``keep``
     name classes; ``share`` draws that share of every class by the number ``draw``, or, as
     ``complement``, all others; with ``unlabelled`` the others stay, without their labels. ``noise``
-    puts uniform noise, drawn by ``draw``, in the place of every image, and leaves no label.
-    """
+    puts uniform noise, drawn by ``draw``, in the place of every image, and leaves no label."""
 
     name: str
     fingerprint: str
@@ -187,14 +184,11 @@ class DataSpec:
         integer("classes", self.classes, 2)
         integer("validation", self.validation, 1)
         for name in ("omit", "keep"):
-            chosen = distinct(name, integers(name, getattr(self, name)))
-            for c in chosen:
-                if c >= self.classes:
-                    raise SpecError(
-                        f"{name} names class {c}, but {self.name} has only the classes "
-                        f"0 to {self.classes - 1}."
-                    )
-            _set(self, **{name: tuple(sorted(chosen))})
+            chosen = tuple(sorted(distinct(name, integers(name, getattr(self, name)))))
+            if chosen and chosen[-1] >= self.classes:
+                most = f"{self.name} has only the classes 0 to {self.classes - 1}"
+                raise SpecError(f"{name} names class {chosen[-1]}, but {most}.")
+            _set(self, **{name: chosen})
         if self.omit and self.keep:
             raise SpecError("Give either omit or keep, not both.")
         if len(self.omit) == self.classes:
@@ -207,15 +201,9 @@ class DataSpec:
         return tuple(sorted(absent))
 
 
-def data_spec(
-    name: str,
-    validation: int,
-    omit: tuple[int, ...] = (),
-    keep: tuple[int, ...] = (),
-    **subset: Any,
-) -> DataSpec:
+def data_spec(name: str, validation: int, **subset: Any) -> DataSpec:
     """The DataSpec of a data set that this package knows, with its pinned fingerprint."""
-    return DataSpec(name, FINGERPRINTS.get(name, "?"), validation, omit, keep, **subset)
+    return DataSpec(name, FINGERPRINTS.get(name, "?"), validation, **subset)
 
 
 @dataclass(frozen=True)
@@ -257,9 +245,8 @@ class ModelSpec:
         name, *widths = label.split("-") if isinstance(label, str) else [label]
         choose("a network", name, MODELS)
         if not all(w.isdecimal() and len(w) < 10 for w in widths):
-            raise SpecError(
-                f"{shown(label)} is no network: widths follow a name as in mlp-800-800."
-            )
+            due = "widths follow a name as in mlp-800-800"
+            raise SpecError(f"{shown(label)} is no network: {due}.")
         return cls(name, tuple(map(int, widths)), **dropout)
 
 
@@ -268,8 +255,7 @@ class Recipe:
     """How a network is optimised. ``epochs`` 0 leaves it at its initialisation.
 
     ``sides`` are the sides in pixels to which the images of equal parts of the training are resized,
-    as (20, 26, 32); empty leaves their size alone.
-    """
+    as (20, 26, 32); empty leaves their size alone."""
 
     optimiser: str
     lr: float
@@ -367,8 +353,7 @@ class RunSpec:
         """The spec as plain JSON values, its teacher replaced by the teacher's ``run_id``.
 
         Fields at their default are left out, so that a field added later leaves the addresses of
-        older runs alone. A default may therefore change only together with RECIPE_VERSION.
-        """
+        older runs alone. A default may therefore change only together with RECIPE_VERSION."""
         return {**_plain(self, compact=True), "recipe_version": self.recipe_version}
 
     def full(self) -> dict[str, Any]:
@@ -397,8 +382,7 @@ def _address(canonical: dict[str, Any]) -> str:
 def run_id_of(full: dict[str, Any]) -> str:
     """The ``run_id`` of the spec that :meth:`RunSpec.full` wrote out as ``full``.
 
-    Raises SpecError, TypeError, KeyError or AttributeError for what is no such spec.
-    """
+    Raises SpecError, TypeError, KeyError or AttributeError for what is no such spec."""
     canonical = {"recipe_version": full["recipe_version"]}
     spec = read_back(full)
     for field in fields(RunSpec):

@@ -1,8 +1,7 @@
 """A question's grid → what is missing is trained → its tidy table.
 
 Who trains it is :mod:`darkknowledge.experiment.workers`; what there is to train say the plans of
-:mod:`darkknowledge.questions`.
-"""
+:mod:`darkknowledge.questions`."""
 
 from __future__ import annotations
 
@@ -47,8 +46,7 @@ def measure_latency(params: Q1, store: Store, *, again: bool = False) -> pd.Data
     """Latency of both nets of Q1 for one image and for a batch; measured while nothing trains.
 
     Stored beside the question's table, and kept as long as the nets are the same. One thread on
-    a CPU. Times are in seconds: median and interquartile range.
-    """
+    a CPU. Times are in seconds: median and interquartile range."""
     where = p.destination("q1", params)
     block = params.blocks[0]
     nets = {"teacher": params.nets.teacher_of(block), "hard": params.nets.hard(block)}
@@ -113,8 +111,7 @@ def _describe_soft_labels(params: Q2, teacher: RunSpec, store: Store, path: Path
 def complete(question: str, params: Parameters) -> pd.DataFrame:
     """Train what a question's grid lacks, write its table and return the frame; for notebooks.
 
-    Raises RuntimeError if a run failed or could not be trained here.
-    """
+    Raises RuntimeError if a run failed or could not be trained here."""
     store = store_of(params)
     planned = QUESTIONS[question].grid(params)
     outcome = workers.complete(specs(planned), store, params.data_root or None)

@@ -1,7 +1,6 @@
 """What there is to do: which planned runs are stored, which are left, and how long those will take.
 
-Nothing here loads torch, which takes seconds: what there is to do is said at once.
-"""
+Nothing here loads torch, which takes seconds: what there is to do is said at once."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 A template has blocks (``answer``, ``caption``, ``believe``, ``literature``, ``limits``). It gets the
 claims as ``c``, by the part of their id behind the dot, and computed values as ``v``; it chooses
 between sentences and never computes. A verdict stands in a branch on its claim, as
-``{% if c.kd_vs_hard.better %}``.
-"""
+``{% if c.kd_vs_hard.better %}``."""
 
 from __future__ import annotations
 

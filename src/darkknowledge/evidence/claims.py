@@ -36,8 +36,7 @@ class Claim:
 
     ``family`` and ``members`` say among how many claims it is judged; its interval is at
     1 − 0.05/members (Bonferroni). ``unit`` is "errors" of ``images`` or "points" of recall; ``delta`` is
-    in it. ``data`` are the settings that it is about, as a temperature or a width.
-    """
+    in it. ``data`` are the settings that it is about, as a temperature or a width."""
 
     id: str
     subject: str

@@ -20,8 +20,7 @@ class Sample:
     """A number for each measured block. ``planned`` are the blocks that there are to be; ``runs`` and
     ``processors`` (their types, in words) are those that a block's number comes from.
 
-    Sums and differences take the blocks that both sides have.
-    """
+    Sums and differences take the blocks that both sides have."""
 
     values: Mapping[int, float]
     planned: frozenset[int]

@@ -1,8 +1,7 @@
 """Means with t intervals, and the verdict that an interval gives. Pure functions of numbers.
 
 The quantiles come from :mod:`scipy.special`: scipy.stats and statsmodels, which the tests of this
-module hold it against, take longer to load than all claims of the study to compute.
-"""
+module hold it against, take longer to load than all claims of the study to compute."""
 
 from __future__ import annotations
 

@@ -35,8 +35,7 @@ def latency(model: nn.Module, images: Tensor, threads: int, seconds: float) -> d
     """Time of one forward pass over ``images`` [n, C, H, W] (float) in fp32 and eval mode.
 
     ``torch.utils.benchmark`` repeats it for at least ``seconds``; returns the median and the
-    interquartile range in seconds. Measure only while nothing else runs.
-    """
+    interquartile range in seconds. Measure only while nothing else runs."""
     from torch.utils.benchmark import Timer  # slow to import, and only needed here
 
     model.eval()  # as every net that is used rather than trained

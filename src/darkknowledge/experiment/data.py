@@ -1,8 +1,7 @@
 """Datasets as tensors that stay on the device; splits, transfer-set filters, augmentation.
 
 Images are uint8 [n, channels, height, width], labels int64 [n]. Batches are index operations;
-augmentation is one vectorised operation with an own draw for every image.
-"""
+augmentation is one vectorised operation with an own draw for every image."""
 
 from __future__ import annotations
 
@@ -89,8 +88,7 @@ def load(spec: DataSpec, root: str | Path | None = None, device: str = "cpu") ->
 
     ``root`` is a folder that holds the data already; without it (and without
     ``DARKKNOWLEDGE_DATA``) torchvision downloads into ``~/.cache/darkknowledge``.
-    Raises DataError if the data cannot be had or are not the ones that the spec names.
-    """
+    Raises DataError if the data cannot be had or are not the ones that the spec names."""
     train, test = _LOADERS[spec.name](root)
     checked = spec.name in FILES_CHECKED
     found = FINGERPRINTS[spec.name] if checked else fingerprint(train, test)
@@ -139,8 +137,7 @@ def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Cut ``count`` images off in the proportions of the classes; returns (cut, rest) indices.
 
     Both come in ascending order. Raises DataError if ``count`` would leave a class without
-    training images.
-    """
+    training images."""
     if count >= len(labels):
         raise DataError(f"{count} images are to be held out, but there are only {len(labels)}.")
     generator = torch.Generator().manual_seed(seed)
@@ -190,8 +187,7 @@ def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor
     """Move every image by an own random offset of up to ±``reach`` pixels, filling with zeros.
 
     images: [n, C, H, W]; the result has the same shape and type. The offsets are drawn on the
-    generator's device.
-    """
+    generator's device."""
     padded = F.pad(images, (reach, reach, reach, reach))
     return _windows(padded, images.shape[2:], generator)
 
@@ -329,8 +325,7 @@ def _cifar10_jpeg(root: str | Path | None) -> tuple[Split, ...]:
     """``cifar10-jpeg/{train,test}/<class>/*`` through torchvision's ImageFolder.
 
     The files are checked, then decoded once; the pixels are kept beside the folder, with the hash
-    of the files that they stem from and their own.
-    """
+    of the files that they stem from and their own."""
     folder, _ = data_root(root)
     tree, cache = folder / "cifar10-jpeg", folder / "cifar10-jpeg.safetensors"
     source = FINGERPRINTS["cifar10_jpeg"]
@@ -361,8 +356,7 @@ def image_tree(folder: Path, classes: tuple[str, ...], side: int) -> Split:
     """RGB images of a folder with one subfolder a class, classes in the order of their names.
 
     Raises DataError for a missing or foreign class, an image that cannot be decoded, and one that
-    is not ``side`` pixels square.
-    """
+    is not ``side`` pixels square."""
     from torchvision.datasets import ImageFolder
 
     try:

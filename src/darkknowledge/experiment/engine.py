@@ -2,8 +2,7 @@
 
 A job calls ``darkknowledge train … --only RUN_ID``, so runs are trained by the same code as without
 an engine, and their records are the only state: each call plans anew what has none, in a folder of
-its own below ``results/engine/`` that it removes if nothing went wrong.
-"""
+its own below ``results/engine/`` that it removes if nothing went wrong."""
 
 from __future__ import annotations
 
@@ -42,8 +41,7 @@ def complete(
     ``arguments`` are Snakemake's own. Runs for a device that is not here are planned only if an
     executor may start them elsewhere. On Ctrl-C or SIGTERM the jobs are ended, everything finished
     is kept and KeyboardInterrupt goes on to the caller. Raises RuntimeError if Snakemake is missing
-    or could not start.
-    """
+    or could not start."""
     if importlib.util.find_spec("snakemake") is None:
         raise RuntimeError(
             "Snakemake is not installed: run uv pip install 'snakemake>=9.20' (make setup does), "

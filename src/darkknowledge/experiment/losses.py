@@ -7,8 +7,7 @@ Every mode returns the two unweighted parts of
 mean over the batch and sum over the classes (Hinton, Vinyals & Dean 2015, section 2). The modes
 differ only in the distribution that stands on the left of the KL. Shapes: ``student`` and
 ``teacher`` are logits [batch, classes] (``teacher`` is empty where a mode has none), ``labels`` are
-class indices [batch], −1 for an image without a label.
-"""
+class indices [batch], −1 for an image without a label."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ def softened_kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
 
     The T² keeps the gradient's size: for large T it tends to (z_s − z_t) / classes for zero-mean
     logits (Hinton et al. 2015, section 2.1). Both sides stay in log space, so that T well below 1
-    gives no NaN.
-    """
+    gives no NaN."""
     log_p = F.log_softmax(teacher / temperature, dim=1)
     log_q = F.log_softmax(student / temperature, dim=1)
     return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
@@ -80,8 +78,7 @@ def label_smoothing(
     """Label smoothing as Yuan et al. 2020 (section 4) write it: KL(uniform ‖ student), at T = 1.
 
     With w_hard = 1 − ε and w_soft = ε its gradient is that of smoothed targets (Szegedy et al.
-    2016). ``temperature`` is ignored.
-    """
+    2016). ``temperature`` is ignored."""
     return uniform_teacher(student, labels, teacher, 1.0, generator)
 
 
@@ -91,8 +88,7 @@ def tfkd_reg(
     """Tf-KD_reg (Yuan et al. 2020, section 5): a virtual teacher that is right with 0.99.
 
     The temperature acts on the virtual teacher's log-probabilities, as on any logits; the
-    authors' code divides the probabilities themselves by T instead.
-    """
+    authors' code divides the probabilities themselves by T instead."""
     classes = student.shape[1]
     rest = (1 - VIRTUAL_TEACHER_CONFIDENCE) / (classes - 1)
     virtual = torch.full_like(student, rest)

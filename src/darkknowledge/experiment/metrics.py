@@ -1,7 +1,6 @@
 """Pure functions of logits and labels.
 
-Shapes: logits [n, classes] (float), labels [n] (int64). Probabilities are softmax at T = 1.
-"""
+Shapes: logits [n, classes] (float), labels [n] (int64). Probabilities are softmax at T = 1."""
 
 from __future__ import annotations
 
@@ -65,8 +64,7 @@ class Margins:
     """How far each image is from being given to an unseen class.
 
     needed [n]: the bias on the logits of all unseen classes above which the image goes to the best
-    of them; seen, unseen [n]: the best class of either group.
-    """
+    of them; seen, unseen [n]: the best class of either group."""
 
     needed: Tensor
     seen: Tensor
@@ -117,8 +115,7 @@ def bias_shifts(
     test (``oracle``, the published way; no fair estimate), for the fewest on validation, and
     ``label_free``, so that unseen classes get as many of the validation images as there are of
     them: their frequency is known, no image's label. Counts are of the test set, with its confusion
-    matrix; ``none`` is without a shift.
-    """
+    matrix; ``none`` is without a shift."""
     logits, labels = test
     on_validation, on_test = Margins.of(validation[0], unseen), Margins.of(logits, unseen)
     classes = logits.shape[1]

@@ -20,8 +20,7 @@ class Network(nn.Module):
 
     Multilayer perceptrons subtract the mean image [channels, height, width], convolutional nets the
     mean colour [channels, 1, 1]. Both are zero until :meth:`see` has looked at the training images,
-    and are stored with the weights.
-    """
+    and are stored with the weights."""
 
     mean: Tensor
 
@@ -48,8 +47,7 @@ class ByteDropout(nn.Module):
     """Dropout whose masks come from random bytes, which cost a fraction of random floats.
 
     A unit is dropped with probability round(256 · p) / 256, and the others are scaled by one over
-    the rest. On a GPU ``nn.Dropout`` is as fast; the arithmetic is the same everywhere.
-    """
+    the rest. On a GPU ``nn.Dropout`` is as fast; the arithmetic is the same everywhere."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -68,8 +66,7 @@ class MLP(nn.Module):
     """Fully connected ReLU net with dropout on its input and on its hidden layers.
 
     Input: images [batch, channels, height, width] or vectors [batch, inputs]; output: logits
-    [batch, classes].
-    """
+    [batch, classes]."""
 
     def __init__(
         self,
@@ -230,8 +227,7 @@ def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> N
     """The net of ``spec`` for images of ``shape`` [channels, height, width], initialised by ``seed``.
 
     Convolutional nets come in channels_last memory format. The caller's random state is left as
-    it was. Raises SpecError if the net does not take such images.
-    """
+    it was. Raises SpecError if the net does not take such images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if spec.name == "mlp":

@@ -27,8 +27,7 @@ def write_card(store: Store, record: Record, data_root: str | None = None) -> Pa
     """Write the card of a stored run beside its weights. Its test errors are counted in fp32, which
     every machine has; a run in bf16 may have counted a few more or less.
 
-    Raises WeightsError without the weights, DataError.
-    """
+    Raises WeightsError without the weights, DataError."""
     weights = store.weights_path(record["run_id"])
     if not store.weights_match(record):
         raise WeightsError(f"{weights} is not here or not the run's own: train the run again.")
@@ -94,8 +93,7 @@ def read_image(path: Path, shape: tuple[int, ...], invert: bool = False) -> Tens
 def predict(weights: Path, images: Iterable[Path], invert: bool = False) -> list[dict[str, float]]:
     """Class probabilities of image files, one mapping of class to probability an image.
 
-    Raises WeightsError.
-    """
+    Raises WeightsError."""
     model, card = network(weights)
     batch = torch.stack([read_image(path, card.shape, invert) for path in images])
     with torch.no_grad():
@@ -106,8 +104,7 @@ def predict(weights: Path, images: Iterable[Path], invert: bool = False) -> list
 def evaluate(weights: Path, data_root: str | None = None) -> tuple[int, Card]:
     """Test errors of the weights, counted anew on the card's data, and the card.
 
-    Raises WeightsError, DataError.
-    """
+    Raises WeightsError, DataError."""
     model, card = network(weights)
     return _errors(model, data.load(card.data, data_root).test), card
 

@@ -55,8 +55,7 @@ def execute(
     With ``need_weights`` a run whose weights are not at hand is trained again. That must give the
     weights of its record, which is never overwritten. A run that diverged is noted in the store and
     not tried again while the note is there.
-    Raises DataError, NonFiniteLoss, NotReproduced, RecordError.
-    """
+    Raises DataError, NonFiniteLoss, NotReproduced, RecordError."""
 
     def usable() -> Record | None:
         record = stored(spec, store)

@@ -60,8 +60,7 @@ def autocast(device: str, precision: str) -> torch.autocast:
 def logits(model: nn.Module, images: Tensor, precision: str, batch: int = 2000) -> Tensor:
     """Logits [n, classes] in fp32 of uint8 ``images`` [n, C, H, W], in eval mode.
 
-    The model's own mode is restored.
-    """
+    The model's own mode is restored."""
     was_training = model.training
     model.eval()
     with autocast(images.device.type, precision):
@@ -116,8 +115,7 @@ def fit(
     eval mode without gradients. Its logits are computed once where the inputs do not change (unless
     the caller knows them: ``teacher_logits`` [n, classes] of the training images), and on the very
     view that the student has of an image where they are augmented, but always at its full size. An
-    incomplete last batch is dropped; the next epoch shuffles anew. Raises NonFiniteLoss.
-    """
+    incomplete last batch is dropped; the next epoch shuffles anew. Raises NonFiniteLoss."""
     device = train.images.device
     batch = min(recipe.batch_size, len(train))
     steps = len(train) // batch

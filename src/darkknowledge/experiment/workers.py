@@ -2,8 +2,7 @@
 
 Each CPU run has one thread, whatever the number of runs beside it, so that neither the number of
 cores nor ``jobs`` changes a result. The process that asks for the runs never loads torch: one server
-does, which the workers are forked from.
-"""
+does, which the workers are forked from."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ def complete(
     throughput measured so far, outlast ``minutes``. A run that fails does not stop the others; its
     students are not started. On Ctrl-C or SIGTERM everything finished is kept and
     KeyboardInterrupt goes on to the caller. Raises RecordError if the folder cannot be written,
-    DiskError if it cannot any more, RuntimeError if a worker process was killed.
-    """
+    DiskError if it cannot any more, RuntimeError if a worker process was killed."""
     store.prepare()
     deadline = time.monotonic() + 60 * minutes
     outcome, waiting = survey(specs, store)
@@ -131,8 +129,7 @@ def alone(
     """Train ``specs`` one after the other in this process, as a job of an engine does.
 
     Of those among ``teachers`` the weights must be at hand too. A run that fails does not stop the
-    others.
-    """
+    others."""
     import torch
 
     from darkknowledge.experiment import run
@@ -174,8 +171,7 @@ def _one_gpu(store: Store) -> Iterator[None]:
     """Of several GPUs use the one that has the fewest runs on it, as far as this folder knows.
 
     Snakemake counts the GPUs of its own machine, but does not tell a job which one is its own; a
-    cluster shows a job only those that it may use.
-    """
+    cluster shows a job only those that it may use."""
     import torch
 
     count = torch.cuda.device_count()
@@ -233,8 +229,7 @@ def _pool(jobs: int) -> tuple[ProcessPoolExecutor, Any]:
     """A pool of that many workers, and the queue on which they name the run of each epoch.
 
     torch takes seconds to load. Where processes can be forked it is loaded once, by a server that
-    all workers of this process are forked from, and that ends with it.
-    """
+    all workers of this process are forked from, and that ends with it."""
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:

@@ -1,7 +1,6 @@
 """How others write the distillation loss, and what their settings are in this study's convention.
 
-Ours: L = w_hard · CE + w_soft · T² · KL, the KL summed over the classes, mean over the batch.
-"""
+Ours: L = w_hard · CE + w_soft · T² · KL, the KL summed over the classes, mean over the batch."""
 
 from __future__ import annotations
 

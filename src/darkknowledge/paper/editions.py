@@ -1,7 +1,6 @@
 """The published editions of a profile: PDF, Markdown, script-free HTML, and the README's answers.
 
-Each carries the fingerprint of the records that it shows, so that a stale one is found out.
-"""
+Each carries the fingerprint of the records that it shows, so that a stale one is found out."""
 
 from __future__ import annotations
 
@@ -51,11 +50,8 @@ def publish(profile: str, store: Store) -> list[Path]:
     target = folder()
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(made[0].parent / FIGURES, target / FIGURES)
-    names = {DOCUMENTS[0].stem: NAME}
-    found = [
-        shutil.copy(path, target / f"{names.get(path.stem, path.stem)}{path.suffix}")
-        for path in made
-    ]
+    names = [f"{path.stem}{path.suffix}".replace(DOCUMENTS[0].stem, NAME) for path in made]
+    found = [shutil.copy(path, target / name) for path, name in zip(made, names, strict=True)]
     readme = project_root() / "README.md"
     atomic_write(readme, with_answers(readme.read_text(encoding="utf-8"), paper).encode())
     return [*map(Path, found), readme]

@@ -1,8 +1,7 @@
 """A Quarto document executed in this process: its cells and expressions become plain Markdown.
 
 What comes out holds no code. Quarto renders it like the document itself, and pandoc with the report's
-own filter does too; so a document is executed once for all of its formats.
-"""
+own filter does too; so a document is executed once for all of its formats."""
 
 from __future__ import annotations
 
@@ -41,8 +40,7 @@ def execute(document: Path, figures: Path) -> str:
 
     The Markdown names them relative to that folder's parent. Cells run in order, in one namespace
     and in the current working folder; each shows what it prints, its last value and the figures
-    that it leaves open, as in a notebook. Raises RuntimeError if a cell fails, naming it.
-    """
+    that it leaves open, as in a notebook. Raises RuntimeError if a cell fails, naming it."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
@@ -58,19 +56,15 @@ def execute(document: Path, figures: Path) -> str:
             return cell(source, namespace, figures)
         except Exception as error:
             line = text.count("\n", 0, found.start()) + 1
-            message = f"{type(error).__name__}: {error}"
-            head = source.strip().splitlines()[0]
-            raise RuntimeError(
-                f"{document.name}, includes counted in, line {line} ({head}): {message}"
-            ) from error
+            place = f"line {line} ({source.strip().splitlines()[0]})"
+            message = f"{place}: {type(error).__name__}: {error}"
+            raise RuntimeError(f"{document.name}, includes counted in, {message}") from error
 
     plt.switch_backend("agg")  # no windows
     with mpl.rc_context({"figure.dpi": 96}):  # as Quarto has it
         executed = CODE.sub(result, text)
     if left := re.search("^```{python.*", executed, re.M):
-        raise RuntimeError(
-            f"{document.name}: a cell begins with {left[0]}, not with ```{{python}}."
-        )
+        raise RuntimeError(f"{document.name}: a cell begins with {left[0]}, not ```{{python}}.")
     return executed
 
 

@@ -46,8 +46,7 @@ def eval_default(text: str) -> object:
 def execute(profile: str, question: str, store: Store) -> Path:
     """Run a question's notebook on a profile's parameters; returns the executed notebook.
 
-    It is written beside the question's table and is a build product. Raises NotebookError.
-    """
+    It is written beside the question's table and is a build product. Raises NotebookError."""
     source = path_of(question)
     check(source, question)
     settings = read_yaml(project_root() / "params" / profile / f"{question}.yaml")

@@ -50,8 +50,7 @@ class Pandoc:
 
         ``root`` is the project's folder with ``_quarto.yml``, ``date`` that of a PDF. Raises
         RuntimeError with the reason; a reference to nothing and a formula that pandoc cannot write
-        are such reasons too.
-        """
+        are such reasons too."""
         import pypandoc
 
         if lost := re.search(r"\{\{<.*?>\}\}", text):

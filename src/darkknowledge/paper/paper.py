@@ -62,8 +62,7 @@ class Paper:
         """The paper of ``profile`` (default: ``DARKKNOWLEDGE_PROFILE``, else the published one).
 
         ``results`` defaults to ``DARKKNOWLEDGE_RESULTS``, else the project's ``results/``.
-        Raises RecordError if the profile has no table at all.
-        """
+        Raises RecordError if the profile has no table at all."""
         profile = profile or os.environ.get("DARKKNOWLEDGE_PROFILE") or PUBLISHED
         folder = results or os.environ.get("DARKKNOWLEDGE_RESULTS") or project_root() / "results"
         paper = cls(profile, Store(folder))

@@ -45,8 +45,7 @@ class Quarto:
         """Write an executed document to ``target``, beside which its figures lie.
 
         ``root`` is the project's folder with ``_quarto.yml``. Quarto works in a copy of it: a format
-        that fails would take the others' output with it. Raises RuntimeError with the reason.
-        """
+        that fails would take the others' output with it. Raises RuntimeError with the reason."""
         document = DOCUMENTS[0].with_name(f"{target.stem}.qmd")
         with tempfile.TemporaryDirectory() as folder:
             project = Path(folder)
@@ -78,8 +77,7 @@ class Quarto:
 def command() -> str | None:
     """The quarto command: what QUARTO_PATH names, else the one on PATH, else the one beside Python.
 
-    Raises RuntimeError if QUARTO_PATH names nothing that can be run.
-    """
+    Raises RuntimeError if QUARTO_PATH names nothing that can be run."""
     if os.environ.get(OFF):
         return None
     found = quarto.path() or shutil.which("quarto", path=Path(sys.executable).parent)
@@ -91,8 +89,7 @@ def command() -> str | None:
 def fetched() -> str | None:
     """Try once for this environment to install Quarto from the package index; the command, or None.
 
-    What was installed and does not run is removed again.
-    """
+    What was installed and does not run is removed again."""
     tried = Path(sys.prefix) / ".quarto-tried"
     uv = shutil.which("uv") or shutil.which(project_root() / ".uv" / "bin" / "uv")
     if os.environ.get(OFF) or sys.prefix == sys.base_prefix or tried.exists() or not uv:

@@ -25,8 +25,7 @@ Renderer = Quarto | Pandoc
 def find(fetch: bool = False) -> Renderer:
     """Quarto if it is here, else the packages; ``fetch`` tries once to install Quarto before.
 
-    Raises RuntimeError if there is neither.
-    """
+    Raises RuntimeError if there is neither."""
     if command := quarto_cli.command() or (quarto_cli.fetched() if fetch else None):
         return Quarto(command)
     if Pandoc.here():
@@ -42,8 +41,7 @@ def render(paper: Paper, formats: list[str], renderer: Renderer) -> tuple[list[P
     was made and what failed.
 
     Each document is executed once, in this process, and nothing is trained. Raises SpecError for a
-    format that the renderer lacks, RuntimeError if a document cannot be executed.
-    """
+    format that the renderer lacks, RuntimeError if a document cannot be executed."""
     for form in formats if renderer.formats else ():
         choose("--to, without Quarto,", form, renderer.formats)
     root = project_root()

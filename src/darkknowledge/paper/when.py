@@ -19,8 +19,7 @@ def rows(findings: Mapping[str, Findings]) -> pd.DataFrame:
 
     The block ``rows`` of ``report/answers/when.md.jinja`` writes it, by the verdicts: a paragraph is a
     row, with a bar between its cells. It gets the claims and values of each question, as ``q2.c`` and
-    ``q2.v``; None for a question that the profile lacks.
-    """
+    ``q2.v``; None for a question that the profile lacks."""
     folder = project_root() / "report" / "answers"
     known = {question: f for question, f in findings.items() if any(f.frame["record"])}
     context = {

@@ -1,8 +1,7 @@
 """What all questions share: their setup, their parameters, families of arms, and the grid of runs.
 
 A *block* is a seed with its own teacher and all its arms. A *family* is a group of arms that is trained
-together; family by block is the unit of work.
-"""
+together; family by block is the unit of work."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ class Setup:
     """An entry of ``params/setups.yaml``: data, a large and a small net, and how they are trained.
 
     ``recipes`` name the recipe of each net on plain images; the ``teacher`` has its own. The main arm
-    distils the teacher into the ``student`` at ``temperature`` with the weight ``alpha``.
-    """
+    distils the teacher into the ``student`` at ``temperature`` with the weight ``alpha``."""
 
     dataset: str
     validation: Count
@@ -136,11 +134,8 @@ class Parameters:
     def __post_init__(self) -> None:
         check(self)
         for name in (f.name for f in fields(self) if f.name.startswith("n_")):
-            if getattr(self, name) > len(self.blocks):
-                raise SpecError(
-                    f"{name} is {getattr(self, name)}, but there are only "
-                    f"{len(self.blocks)} blocks."
-                )
+            if (n := getattr(self, name)) > len(self.blocks):
+                raise SpecError(f"{name} is {n}, but there are only {len(self.blocks)} blocks.")
         for name in (f.name for f in fields(self) if f.name.endswith("setup")):
             setup_of(getattr(self, name))
 

@@ -18,8 +18,7 @@ class Question:
 
     The folder holds ``plan.py`` (``PARAMETERS`` by key, ``families(params)``), ``findings.py``
     (``claims(findings)`` declares them, ``values(findings)`` are for its template, ``LITERATURE`` says
-    what stands beside published numbers) and ``exhibits.py`` (``TABLES``, ``FIGURES``).
-    """
+    what stands beside published numbers) and ``exhibits.py`` (``TABLES``, ``FIGURES``)."""
 
     key: str
     folder: str

@@ -95,10 +95,9 @@ def rings(f: Findings, axis: Axes) -> None:
     for i, (row, parameters) in enumerate(PUBLISHED.items()):
         errors, place = float(theirs[row]), ASIDE * float(theirs[parameters])
         low, high = st.wilson(errors, f.images(f.dataset))
-        axis.errorbar(
-            place, errors, [[errors - low], [high - errors]], color=GREY, marker="o",
-            markerfacecolor="white", markersize=7, linewidth=1, capsize=2.5, zorder=2,
-        )  # fmt: skip
+        ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "markersize": 7}
+        line: dict[str, Any] = {"color": GREY, "linewidth": 1, "capsize": 2.5, "zorder": 2}
+        axis.errorbar(place, errors, [[errors - low], [high - errors]], **ring, **line)
         if i == 0:
             at, within = (place, high), ("data", "data")
             plots.name(axis, at, "published", GREY, (0, 2), within, ha="center", va="bottom")
@@ -120,8 +119,9 @@ def costs(f: Findings) -> pd.DataFrame:
         row["training"] = text.seconds(runs["seconds"].mean())
         for batch in batches:
             time = measured.get((net, batch))
+            both = [text.seconds(time[key]) for key in ("median", "iqr")] if time else []
             row[f"latency, {batch} image{'s'[: batch > 1]} (IQR)"] = (
-                f"{text.seconds(time['median'])} ({text.seconds(time['iqr'])})" if time else ""
+                "{} ({})".format(*both) if time else ""
             )
         row["test errors"] = text.cell(f.sample(arm=arm, model=net).effect())
         rounded = eight_bits(f, arm=arm, model=net)

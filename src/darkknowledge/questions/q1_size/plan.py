@@ -24,9 +24,8 @@ class Q1(Parameters):
 
     def augmented_recipe(self, net: str) -> str:
         """The recipe of a net that is trained like the teacher. Raises SpecError."""
-        return self.augmented_recipes[
-            choose("a net in augmented_recipes", net, self.augmented_recipes)
-        ]
+        known = self.augmented_recipes
+        return known[choose("a net in augmented_recipes", net, known)]
 
 
 def families(q: Q1) -> list[Family]:

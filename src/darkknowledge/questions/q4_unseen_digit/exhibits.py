@@ -117,10 +117,8 @@ def by_digit(f: Findings) -> pd.DataFrame:
 def _taken_for(f: Findings, digit: str) -> str:
     """The two digits that unshifted images of an omitted one go to most, with their shares."""
     calls: Counter[int] = Counter()
-    for record in f.rows(arm="kd", omitted=digit)["record"]:
-        calls.update(
-            dict(enumerate(record["unseen"]["none"]["confusion"][int(digit)])) if record else {}
-        )
+    for record in filter(None, f.rows(arm="kd", omitted=digit)["record"]):
+        calls.update(dict(enumerate(record["unseen"]["none"]["confusion"][int(digit)])))
     total = sum(calls.values())
     wrong = [(n, k) for n, k in calls.most_common() if n != int(digit) and k]
     return text.joined(f"{NAMES[n]} ({text.percent(k / total)})" for n, k in wrong[:2])

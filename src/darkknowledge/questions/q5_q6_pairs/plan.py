@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from darkknowledge.checks import Count, Name, Net, Temperature, Weight, Weights
 from darkknowledge.questions.base import OTHER_SEED, Arms, Family, Parameters, Setup, setup_of
@@ -134,11 +134,8 @@ def rivals(q: Pairs, block: int) -> Arms:
 
 def budget(q: Pairs, block: int) -> Arms:
     """The large net on hard labels for twice its epochs."""
-    whole = q.nets.hard(block, q.nets.teacher)
-    yield (
-        "hard_equal_budget",
-        replace(whole, recipe=replace(whole.recipe, epochs=2 * whole.recipe.epochs)),
-    )
+    epochs = 2 * q.nets.hard(block, q.nets.teacher).recipe.epochs
+    yield "hard_equal_budget", q.nets.hard(block, q.nets.teacher, changes={"epochs": epochs})
 
 
 PARAMETERS = {"q5": Q5, "q6": Q6}
