@@ -229,7 +229,7 @@ def test_training_and_building_neither_change_nor_read_the_global_random_state(t
 
 @pytest.mark.parametrize("where", ["input", "hidden"])
 def test_dropout_gives_0_or_x_over_1_minus_p_in_training_and_x_in_eval(where):
-    model = models.MLP(100, (100,), 100, **{f"dropout_{where}": 0.2})
+    model = models.MLP(ModelSpec("mlp", (100,), **{f"dropout_{where}": 0.2}), 100, 100)
     linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
     with torch.no_grad():
         for layer in linear:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from darkknowledge import __version__, config
 from darkknowledge import params as p
 from darkknowledge.records import RecordError, Store
-from darkknowledge.spec import SpecError, choose, plain
+from darkknowledge.spec import SpecError, choose, integer, plain
 
 if TYPE_CHECKING:
     from darkknowledge.questions.base import Parameters, Planned
@@ -222,8 +222,7 @@ def _complete(
 def _check_train(arguments: argparse.Namespace) -> None:
     if not arguments.minutes > 0:
         raise SpecError(f"--minutes is {arguments.minutes:g}, but must be greater than 0.")
-    if arguments.jobs < 0:
-        raise SpecError(f"--jobs is {arguments.jobs}, but must be at least 0.")
+    integer("--jobs", arguments.jobs)
     if arguments.to_engine and not arguments.engine:
         raise SpecError("What stands after -- goes to an engine: add --engine snakemake before it.")
     if (arguments.engine or arguments.only) and (arguments.jobs or arguments.minutes < math.inf):

@@ -85,11 +85,7 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
     }
     if any(isinstance(value, Parameters) for value in namespace.values()):  # of the time before
         known = [f.name for f in fields(kinds()[question])]
-        values = {
-            name: value
-            for name, value in values.items()
-            if name in known or difflib.get_close_matches(name, known)
-        }
+        values = {n: v for n, v in values.items() if difflib.get_close_matches(n, known)}
     return make(question, values)
 
 

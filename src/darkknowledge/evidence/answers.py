@@ -16,24 +16,10 @@ from typing import Any
 import jinja2
 
 from darkknowledge.evidence import text
-from darkknowledge.evidence.arms import label
 
 #: What templates may use beside Jinja's own.
-FILTERS = {
-    "blocks": text.blocks,
-    "bounds": text.bounds,
-    "effect": text.effect,
-    "errors": text.errors,
-    "joined": text.joined,
-    "label": label,
-    "network": text.network,
-    "number": text.number,
-    "percent": text.percent,
-    "seconds": text.seconds,
-    "signed": text.signed,
-    "told": text.told,
-    "values": text.values,
-}
+WORDS = "blocks bounds effect errors joined network number percent seconds signed told values"
+FILTERS = {name: getattr(text, name) for name in WORDS.split()}
 
 
 @functools.lru_cache(maxsize=4)

@@ -24,23 +24,13 @@ def style() -> None:
     """Set the look of every figure of the study."""
     mpl.rcParams.update(
         {
-            "figure.figsize": (WIDTH, 3.2),
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",
-            "font.size": 9,
-            "axes.titlesize": 9,
-            "axes.labelsize": 9,
-            "legend.fontsize": 8,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.color": "#dddddd",
-            "grid.linewidth": 0.6,
-            "legend.frameon": False,
-            "svg.hashsalt": "darkknowledge",
-            "svg.fonttype": "path",
+            "figure.figsize": (WIDTH, 3.2), "figure.facecolor": "white", "font.size": 9,
+            "figure.constrained_layout.use": True, "axes.titlesize": 9, "axes.labelsize": 9,
+            "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+            "grid.color": "#dddddd", "grid.linewidth": 0.6, "legend.fontsize": 8,
+            "legend.frameon": False, "svg.hashsalt": "darkknowledge", "svg.fonttype": "path",
         }
-    )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

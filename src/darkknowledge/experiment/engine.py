@@ -100,9 +100,9 @@ def plan(
         return str(store.record_path(spec.data.name, spec.run_id).resolve())
 
     def teacher(spec: RunSpec | None) -> list[str]:
-        if spec is None or spec.run_id not in planned | here:
-            return []
-        return [f"{spec.run_id}.json" if spec.run_id in planned else record(spec)]
+        if spec and spec.run_id in planned:
+            return [f"{spec.run_id}.json"]
+        return [record(spec)] if spec and spec.run_id in here else []
 
     runs = {
         spec.run_id: {
@@ -120,9 +120,8 @@ def plan(
 
 def minutes(seconds: float) -> int:
     """Run time to ask for, given the estimate of the training time (NaN: there is none)."""
-    if math.isnan(seconds):
-        return UNMEASURED_MINUTES
-    return START_MINUTES + math.ceil(TIMES * seconds / 60)
+    known = not math.isnan(seconds)
+    return START_MINUTES + math.ceil(TIMES * seconds / 60) if known else UNMEASURED_MINUTES
 
 
 def _call(command: list[str]) -> int:

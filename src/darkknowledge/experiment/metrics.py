@@ -91,9 +91,8 @@ class Margins:
         wrong_seen = (self.seen != labels)[order].long()
         # After passing k of the ordered margins, k images go to an unseen class.
         none = labels.new_zeros(1)
-        errors = torch.cat([none, wrong_unseen.cumsum(0)]) + torch.cat(
-            [wrong_seen.flip(0).cumsum(0).flip(0), none]
-        )
+        passed, left = wrong_unseen.cumsum(0), wrong_seen.flip(0).cumsum(0).flip(0)
+        errors = torch.cat([none, passed]) + torch.cat([left, none])
         edges = torch.cat([ordered[:1] - 1, ordered, ordered[-1:] + 1])
         width = edges[1:] - edges[:-1]
         best = torch.where(errors == errors.min(), width, -1).argmax()

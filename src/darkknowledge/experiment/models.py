@@ -68,23 +68,16 @@ class MLP(nn.Module):
     Input: images [batch, channels, height, width] or vectors [batch, inputs]; output: logits
     [batch, classes]."""
 
-    def __init__(
-        self,
-        inputs: int,
-        hidden: tuple[int, ...],
-        classes: int,
-        dropout_input: float = 0.0,
-        dropout_hidden: float = 0.0,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, inputs: int, classes: int) -> None:
         super().__init__()
-        widths = (inputs, *hidden, classes)
+        widths = (inputs, *spec.hidden, classes)
         layers: list[nn.Module] = [nn.Flatten()]
         for i, (a, b) in enumerate(itertools.pairwise(widths)):
-            rate = dropout_hidden if i else dropout_input
+            rate = spec.dropout_hidden if i else spec.dropout_input
             if rate:
                 layers.append(ByteDropout(rate))
             layers.append(nn.Linear(a, b))
-            if i < len(hidden):
+            if i < len(spec.hidden):
                 layers.append(nn.ReLU())
         self.layers = nn.Sequential(*layers)
 
@@ -232,8 +225,7 @@ def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> N
         torch.manual_seed(seed)
         if spec.name == "mlp":
             inputs = shape[0] * shape[1] * shape[2]
-            net = MLP(inputs, spec.hidden, classes, spec.dropout_input, spec.dropout_hidden)
-            return Network(net, tuple(shape))
+            return Network(MLP(spec, inputs, classes), tuple(shape))
         if tuple(shape) != (3, 32, 32):
             raise SpecError(f"{spec.name} takes RGB images of 32 by 32 pixels, not {shape}.")
         widths = (spec.hidden,) if spec.hidden else ()

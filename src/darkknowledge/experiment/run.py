@@ -98,9 +98,8 @@ def execute(
 
 def network(spec: RunSpec, shape: tuple[int, ...]) -> models.Network:
     """The untrained net of a run, for images of ``shape`` [channels, height, width]."""
-    return models.build(
-        spec.model, shape, spec.data.classes, stream_seed(spec.seed, "initialisation")
-    )
+    seed = stream_seed(spec.seed, "initialisation")
+    return models.build(spec.model, shape, spec.data.classes, seed)
 
 
 def trained_network(spec: RunSpec, shape: tuple[int, ...], store: Store) -> nn.Module:
@@ -167,9 +166,7 @@ def _train(
         found = outputs(final_model, split)
         all_logits[name] = (found, split.labels.cpu())
         final[name] = metrics.report(*all_logits[name], said.of(name).cpu() if said else None)
-    quantised = metrics.errors(
-        outputs(models.int8(final_model), dataset.test), all_logits["test"][1]
-    )
+    rounded = outputs(models.int8(final_model), dataset.test)
     classes = spec.data.classes
     store.keep(spec.data.name, LABELS, as_text(dataset.test.labels, classes).encode())
     sheet = data.contact_sheet(dataset.test, data.examples(dataset.test))
@@ -183,7 +180,7 @@ def _train(
         "spec": spec.full(),
         "history": {k: [getattr(e, k) for e in history] for k in Epoch.__dataclass_fields__},
         **final,
-        "test_int8": {"errors": quantised},
+        "test_int8": {"errors": metrics.errors(rounded, all_logits["test"][1])},
         "soft_targets": soft_targets,
         "unseen": unseen,
         "predictions": as_text(found.argmax(1), classes),
