@@ -226,10 +226,8 @@ def _check_train(arguments: argparse.Namespace) -> None:
     if arguments.to_engine and not arguments.engine:
         raise SpecError("What stands after -- goes to an engine: add --engine snakemake before it.")
     if (arguments.engine or arguments.only) and (arguments.jobs or arguments.minutes < math.inf):
-        raise SpecError(
-            "--jobs and --minutes go with neither --engine nor --only; an engine's own limits "
-            "stand after --, as in -- --jobs 32."
-        )
+        other = "an engine's own limits stand after --, as in -- --jobs 32"
+        raise SpecError(f"--jobs and --minutes go with neither --engine nor --only; {other}.")
 
 
 def _named(arguments: argparse.Namespace, specs: list) -> list:
@@ -238,10 +236,8 @@ def _named(arguments: argparse.Namespace, specs: list) -> list:
     for run_id in arguments.only or ():
         if run_id not in known:
             where = " ".join([arguments.profile, *arguments.questions])
-            raise SpecError(
-                f"No run of {where} has the id {run_id!r}: "
-                "the column run_id of a question's table in results/ lists them."
-            )
+            there = "the column run_id of a question's table in results/ lists them"
+            raise SpecError(f"No run of {where} has the id {run_id!r}: {there}.")
     return [known[run_id] for run_id in arguments.only or ()]
 
 
@@ -321,12 +317,8 @@ def _claims(arguments: argparse.Namespace) -> int:
     from darkknowledge.paper.paper import Paper
 
     paper = Paper.load(arguments.profile, store.root)
-    found = [
-        claim
-        for question, claims in paper.claims.items()
-        if question in arguments.questions or not arguments.questions
-        for claim in claims.values()
-    ]
+    asked = [q for q in paper.claims if q in arguments.questions or not arguments.questions]
+    found = [claim for q in asked for claim in paper.claims[q].values()]
     if arguments.json:
         print(json.dumps([claim.as_dict() for claim in found], indent=1, ensure_ascii=False))
         return 0

@@ -43,13 +43,9 @@ def _parsed(path: Path, changed: int) -> dict[str, Any]:
     return read_yaml(path)
 
 
-def setup(name: str) -> dict[str, Any]:
-    """The settings that ``params/setups.yaml`` keeps under ``name``. Raises SpecError."""
-    return _entry("setups.yaml", "setup", name)
-
-
-def _entry(file: str, kind: str, name: str) -> dict[str, Any]:
-    path = project_root() / "params" / file
+def entry(kind: str, name: str) -> dict[str, Any]:
+    """The settings of a ``recipe`` or a ``setup`` of ``params/`` by its name. Raises SpecError."""
+    path = project_root() / "params" / f"{kind}s.yaml"
     book = _parsed(path, path.stat().st_mtime_ns if path.is_file() else 0)
     s.choose(kind, name, book)
     if not isinstance(book[name], dict):
@@ -69,7 +65,7 @@ def complete(what: str, settings: dict[str, Any], known: list[str], due: list[st
 def split_recipe(name: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
     """The net of that label (``mlp-800-800``, ``resnet20``) with the recipe's dropout, and the
     optimisation that the recipe's name stands for. Raises SpecError."""
-    settings = _entry("recipes.yaml", "recipe", name)
+    settings = entry("recipe", name)
     dropout = {k: settings[k] for k in ("dropout_input", "dropout_hidden") if k in settings}
     rest = {k: v for k, v in settings.items() if k not in dropout}
     known = [f.name for f in fields(s.Recipe)]

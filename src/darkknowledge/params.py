@@ -76,13 +76,10 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
     of a plain type that is no parameter is refused. Where the cells run again in the same kernel,
     whatever their user has defined meanwhile is left alone, unless it looks like a misspelt
     parameter. Raises SpecError."""
-    ignored = {"In", "Out", "papermill_description"}
     plain = (str, int, float, list, tuple, set, dict, types.NoneType)
-    values = {
-        name: value
-        for name, value in namespace.items()
-        if not name.startswith("_") and name not in ignored and isinstance(value, plain)
-    }
+    values = {n: v for n, v in namespace.items() if n[0] != "_" and isinstance(v, plain)}
+    for ignored in ("In", "Out", "papermill_description"):
+        values.pop(ignored, None)
     if any(isinstance(value, Parameters) for value in namespace.values()):  # of the time before
         known = [f.name for f in fields(kinds()[question])]
         values = {n: v for n, v in values.items() if difflib.get_close_matches(n, known)}

@@ -400,11 +400,11 @@ class Store:
     def read_bench(self) -> pd.DataFrame | None:
         """Training speeds, or None while they are not measured; what a machine cannot do has no
         number. Raises RecordError."""
+        if not self.bench_path.exists():
+            return None
         texts = ("case", "variant", "device_name")
         numbers = ("images_per_second", "ratio", "spread", "share", "threads")
-        again = "delete it and call 'make bench'"
-        path = self.bench_path
-        return read_csv(path, texts, numbers, again, gaps=numbers) if path.exists() else None
+        return read_csv(self.bench_path, texts, numbers, "delete it and call 'make bench'", numbers)
 
     def with_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """``frame`` (with the columns ``dataset`` and ``run_id``) with the headline numbers and the
@@ -419,10 +419,8 @@ class Store:
         numbers = pd.DataFrame([numbers_of(r, wanted) for r in records], columns=list(wanted))
         known = [*HEADLINE, *UNSEEN, "diverged", "record"]
         frame = frame.drop(columns=known, errors="ignore").reset_index(drop=True)
-        diverged = [
-            record is None and self.diverged(*run) is not None
-            for record, run in zip(records, runs, strict=True)
-        ]
+        both = zip(records, runs, strict=True)
+        diverged = [not record and self.diverged(*run) is not None for record, run in both]
         return pd.concat([frame, numbers], axis=1).assign(diverged=diverged, record=records)
 
 

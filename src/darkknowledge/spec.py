@@ -37,18 +37,9 @@ CONVNETS = (
 )
 MODELS = ("mlp", *CONVNETS)
 MODES = (
-    "hard",
-    "kd",
-    "label_smoothing",
-    "uniform_teacher",
-    "tfkd_reg",
-    "shuffled_teacher",
-    "permuted_teacher",
-    "untrained_teacher",
-    "confidence_only",
-    "target_part",
-    "nontarget_part",
-    "decoupled",
+    *("hard", "kd", "label_smoothing", "uniform_teacher", "tfkd_reg", "shuffled_teacher"),
+    *("permuted_teacher", "untrained_teacher", "confidence_only"),
+    *("target_part", "nontarget_part", "decoupled"),
 )
 #: Modes whose loss needs the logits of a teacher network.
 TEACHER_MODES = ("kd", *MODES[MODES.index("shuffled_teacher") :])

@@ -218,10 +218,12 @@ def waiting(plans: Iterable[Planned], outcome: Outcome, throughput: Throughput) 
     by_name: dict[tuple[str, str], list[RunSpec]] = {}
     for one in outcome.no_device:
         by_name.setdefault((names[one.run_id], one.device), []).append(one)
-    order = {name: place for place, name in enumerate(dict.fromkeys(names.values()))}
+    order = list(dict.fromkeys(names.values()))
     return [
         f"{name}: {_wait(len(runs))} for {NEEDED[device]} (cost {throughput.together(runs)})"
-        for (name, device), runs in sorted(by_name.items(), key=lambda item: order[item[0][0]])
+        for (name, device), runs in sorted(
+            by_name.items(), key=lambda item: order.index(item[0][0])
+        )
     ]
 
 

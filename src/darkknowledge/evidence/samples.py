@@ -100,13 +100,10 @@ def sample(frame: pd.DataFrame, measure: str | Measure = "test_errors", **where:
     done = rows[rows["record"].map(bool)]
     if not len(done):
         return Sample({}, frozenset(rows["block"].tolist()), {}, {})
-    measured = (
-        done[measure].tolist()
-        if isinstance(measure, str)
-        else map(measure, done.to_dict("records"))
-    )
+    whole = done.to_dict("records")
+    found = [row[measure] if isinstance(measure, str) else measure(row) for row in whole]
     columns = (done[name].tolist() for name in ("block", "run_id", "record"))
-    for block, run_id, record, value in zip(*columns, measured, strict=True):
+    for block, run_id, record, value in zip(*columns, found, strict=True):
         values[block] = float(value)
         runs[block] = frozenset([run_id])
         processor = record["provenance"].get("processor") or {}

@@ -108,12 +108,8 @@ def seconds(value: float) -> str:
     """A time in the unit that suits it."""
     if math.isnan(value):
         return "—"
-    for limit, factor, unit in (
-        (1e-3, 1e6, "µs"),
-        (1, 1e3, "ms"),
-        (120, 1, "s"),
-        (7200, 1 / 60, "min"),
-    ):
+    units = (1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")
+    for limit, factor, unit in units:
         if value < limit:
             return f"{value * factor:.3g} {unit}"
     return f"{value / 3600:.3g} h"

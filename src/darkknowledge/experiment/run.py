@@ -141,11 +141,7 @@ def _train(
         soft_targets = metrics.soft_targets(said.of("train")[labelled], spec.loss.temperature)
     training_began = time.perf_counter()
     history = fit(
-        model,
-        dataset.train,
-        dataset.validation,
-        spec.recipe,
-        spec.loss,
+        *(model, dataset.train, dataset.validation, spec.recipe, spec.loss),
         seed=spec.seed,
         precision=spec.precision,
         teacher=teacher,

@@ -35,10 +35,10 @@ def publish(profile: str, store: Store) -> list[Path]:
     rendered, and then leaves the editions as they were."""
     paper = Paper.load(profile, store.root)
     if few := undecided(paper):
-        raise RuntimeError(
-            f"{', '.join(few)} have fewer than {FEWEST} blocks yet, too few to publish a verdict on: "
-            f"call 'darkknowledge train {profile}' first."
+        said = (
+            f"{', '.join(few)} have fewer than {FEWEST} blocks yet, too few to publish a verdict on"
         )
+        raise RuntimeError(f"{said}: call 'darkknowledge train {profile}' first.")
     if not Pandoc.here():
         raise RuntimeError(
             "The editions are made by the packages pypandoc_binary and typst: install them, or where "

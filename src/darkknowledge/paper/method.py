@@ -43,10 +43,8 @@ def kinds() -> Figure:
         axis.set_axis_off()
         axis.set(xlim=(0, 1), ylim=(-0.2, 0.95))
         axis.set_title(kind, fontweight="bold")
-        for x, size, height, colour, role in (
-            (0.18, teacher, high, BLACK, "teacher"),
-            (0.82, student, low, BLUE, "student"),
-        ):
+        sides = (0.18, teacher, high, BLACK, "teacher"), (0.82, student, low, BLUE, "student")
+        for x, size, height, colour, role in sides:
             corner = (x - 0.16, 0.47 - height / 2)
             axis.add_patch(Rectangle(corner, 0.32, height, color=colour, alpha=0.14, linewidth=0))
             axis.text(x, 0.47, role, ha="center", va="center", color=colour)

@@ -54,9 +54,7 @@ def execute(profile: str, question: str, store: Store) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters={**settings, "results_dir": str(store.root.resolve())},
+            *(str(source), str(target), settings | {"results_dir": str(store.root.resolve())}),
             kernel_name="python3",
             progress_bar=False,
             log_output=True,
@@ -65,9 +63,8 @@ def execute(profile: str, question: str, store: Store) -> Path:
             cwd=str(project_root()),
         )
     except papermill.PapermillExecutionError as error:
-        raise NotebookError(
-            f"{source.name} failed: {error.ename}: {error.evalue} (see {target})"
-        ) from error
+        said = f"{error.ename}: {error.evalue} (see {target})"
+        raise NotebookError(f"{source.name} failed: {said}") from error
     return target
 
 

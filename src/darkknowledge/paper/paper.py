@@ -116,9 +116,8 @@ class Paper:
         """Sixteen hexadecimal digits of a hash over all records that the profile shows and over its
         other exhibits: editions of the same records carry the same."""
         known = {(record["run_id"], record["checksum"]) for record in self.records}
-        lost = {
-            run for frame in self.frames.values() for run in frame.loc[frame["diverged"], "run_id"]
-        }
+        frames = self.frames.values()
+        lost = {run for frame in frames for run in frame.loc[frame["diverged"], "run_id"]}
         digest = hashlib.sha256(json.dumps([sorted(known), sorted(lost)]).encode())
         for path in (*self.files.values(), self.store.bench_path):
             digest.update(path.read_bytes() if path.exists() else b"")
@@ -147,12 +146,9 @@ class Paper:
     def everything(self) -> dict[str, Any]:
         """What the templates that speak of all questions are filled with: per question its claims and
         values, as ``q2.c`` and ``q2.v``; None for those that the profile lacks or has no records of."""
-        return {
-            q: context(self.findings[q])
-            if q in self.findings and any(self.frames[q]["record"])
-            else None
-            for q in QUESTIONS
-        } | {"lit": literature()["value"]}
+        known = [q for q, frame in self.frames.items() if any(frame["record"])]
+        found = {q: context(self.findings[q]) for q in known}
+        return dict.fromkeys(QUESTIONS) | found | {"lit": literature()["value"]}
 
     def data(self) -> str:
         """The data sets that the shown records were computed from."""
@@ -201,11 +197,10 @@ class Paper:
         for q, question in QUESTIONS.items():
             if self.everything[q]:
                 primary = next(c for c in self.claims[q].values() if c.family == PRIMARY)
-                where = f"[{question.title}](#sec-{q if q != 'q7' else 'why'})"
-                said = self.text(q, "headline")
-                rows.append({"": q.upper() if q != "q7" else "Why", "question": where,
-                             "answer": said, "difference": f"{tables.effect(primary)}"})  # fmt: skip
-        return pd.DataFrame(rows)
+                short, place = ("Why", "why") if q == "q7" else (q.upper(), q)
+                where, said = f"[{question.title}](#sec-{place})", self.text(q, "headline")
+                rows.append([short, where, said, tables.effect(primary)])
+        return pd.DataFrame(rows, columns=["", "question", "answer", "difference"])
 
     def figure(self, name: str) -> Figure | None:
         """A figure, in the study's style; None where the profile lacks its question or records."""

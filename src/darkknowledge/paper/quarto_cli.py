@@ -55,22 +55,17 @@ class Quarto:
             shutil.copytree(target.parent / FIGURES, project / "report" / FIGURES)
             plain = re.sub(r"^jupyter: .*$", "engine: markdown", text, count=1, flags=re.M)
             (project / document).write_text(plain, encoding="utf-8")
-            done = subprocess.run(
-                [self.command, "render", str(document), "--to", form, "--output-dir", "made"],
-                cwd=project,
-                env=os.environ | {"SOURCE_DATE_EPOCH": f"{date.timestamp():.0f}"},
-                capture_output=True,
-                text=True,
-            )
+            words = [self.command, "render", str(document), "--to", form, "--output-dir", "made"]
+            when = os.environ | {"SOURCE_DATE_EPOCH": f"{date.timestamp():.0f}"}
+            done = subprocess.run(words, cwd=project, env=when, capture_output=True, text=True)
             made = project / "made" / document.parent / target.name
             output = done.stdout + done.stderr
             if done.returncode or not made.exists():
                 written = target.with_name(f"quarto-{form}.log")
                 written.write_text(output, encoding="utf-8")
                 last = [line for line in output.splitlines() if line.strip()][-1:]
-                raise RuntimeError(
-                    f"Quarto could not render {form}: {''.join(last)} (see {written})"
-                )
+                said = f"{''.join(last)} (see {written})"
+                raise RuntimeError(f"Quarto could not render {form}: {said}")
             shutil.copytree(made.parent, target.parent, dirs_exist_ok=True)
 
 

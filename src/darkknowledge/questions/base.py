@@ -63,16 +63,10 @@ class Setup:
         """A run by the names of its net and its recipe; ``changes`` are of the recipe, ``data`` are
         fields of DataSpec."""
         model, optimisation = _split(recipe, net)
-        return RunSpec(
-            data=data_spec(self.dataset, self.validation, **data),
-            model=model,
-            recipe=replace(optimisation, **changes or {}),
-            seed=seed,
-            loss=loss,
-            teacher=teacher,
-            precision=self.precision,
-            device=self.device,
-        )
+        where = data_spec(self.dataset, self.validation, **data)
+        trained = replace(optimisation, **changes or {})
+        machine = self.precision, self.device
+        return RunSpec(where, model, trained, seed, loss, teacher, *machine)
 
     def teacher_of(self, block: int, **rest: Any) -> RunSpec:
         """The block's own teacher."""
@@ -111,7 +105,7 @@ def _split(recipe: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
 
 def setup_of(name: str) -> Setup:
     """The setup that ``params/setups.yaml`` keeps under ``name``. Raises SpecError."""
-    settings = config.setup(name)
+    settings = config.entry("setup", name)
     known = [f.name for f in fields(Setup)]
     config.complete(f"setup {name!r}", settings, known, known)
     try:
@@ -187,12 +181,9 @@ class Planned:
     def row(self) -> dict[str, object]:
         """The planned part of the run's row in the tidy table."""
         spec, teacher = self.spec, self.spec.teacher
+        own = ("question", "family", "role", "arm", "block")
         return {
-            "question": self.question,
-            "family": self.family,
-            "role": self.role,
-            "arm": self.arm,
-            "block": self.block,
+            **{name: getattr(self, name) for name in own},
             "protocol": "clean" if spec.recipe.augmentation == "none" else "augmented",
             "pair": f"{teacher.model.label}>{spec.model.label}" if teacher else "",
             **{name: setting(spec) for name, setting in SETTINGS.items()},

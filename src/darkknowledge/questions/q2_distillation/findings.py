@@ -22,13 +22,9 @@ def claims(f: Findings) -> None:
     family = "Q2 augmentation", 3
     f.claim("kd_vs_hard_jitter", "kd_jitter", "hard_jitter", jitter_kd - jitter_hard, *family)
     f.claim("jitter_vs_hard", "hard_jitter", "hard", jitter_hard - hard, *family)
-    f.claim(
-        "gain_with_jitter_vs_without",
-        "gain of distillation on jittered images",
-        "gain on plain ones",
-        (jitter_kd - jitter_hard) - (kd - hard),
-        *family,
-    )
+    gains = "gain of distillation on jittered images", "gain on plain ones"
+    difference = (jitter_kd - jitter_hard) - (kd - hard)
+    f.claim("gain_with_jitter_vs_without", *gains, difference, *family)
 
 
 def values(f: Findings) -> dict[str, Any]:

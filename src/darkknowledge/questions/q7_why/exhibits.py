@@ -16,14 +16,8 @@ from darkknowledge.evidence.arms import BLUE, GREEN, PURPLE, SKY, VERMILION, Arm
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.plots import Row
 from darkknowledge.evidence.samples import measured
-from darkknowledge.questions.q7_why.findings import (
-    FEW,
-    VIEWS,
-    named,
-    portion,
-    shares,
-    worse_teachers,
-)
+from darkknowledge.questions.q7_why import findings
+from darkknowledge.questions.q7_why.findings import FEW, VIEWS, named, portion, shares
 
 #: The looks of the groups of mechanisms, and of what is done with few labels.
 GROUPS = Arm("", colour=GREEN, marker="^"), Arm("", colour=BLUE), Arm("", colour=PURPLE, marker="s")
@@ -45,7 +39,7 @@ def taken(f: Findings) -> dict[str, dict[str, tuple[str, int]]]:
         },
         "taken out of the teacher's training": {
             f"all but {epochs:,} of {whole:,} epochs": (f"{arm}_vs_kd", 1)
-            for arm, (epochs, whole) in reversed(worse_teachers(f).items())
+            for arm, (epochs, whole) in reversed(findings.worse_teachers(f).items())
         },
         "taken from a student of half the images": {
             "images that the teacher knows": ("other_half_vs_kd_same_half", 1),
