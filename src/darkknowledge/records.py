@@ -253,11 +253,10 @@ class Store:
         teacher = record["spec"]["teacher"] if record else None
         source = self.read(dataset, teacher) if teacher else None
         if record and source and source["weights_sha256"] != record["teacher_weights_sha256"]:
-            raise RecordError(
-                f"{self.record_path(dataset, run_id)} speaks of other weights of its teacher than "
-                f"{teacher}.json beside it: copy both again from where they were trained, or delete "
-                "the first, and its run is trained again."
-            )
+            what = f"speaks of other weights of its teacher than {teacher}.json beside it"
+            do = "copy both again from where they were trained, or delete the first, and its run"
+            path = self.record_path(dataset, run_id)
+            raise RecordError(f"{path} {what}: {do} is trained again.")
         return record
 
     def progress(self, runs: Iterable[Run]) -> Progress:

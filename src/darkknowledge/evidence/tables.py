@@ -23,9 +23,8 @@ def markdown(frame: pd.DataFrame, align: str = "") -> str:
     """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
     align = align or "l" + "r" * (frame.shape[1] - 1)
     names = {"l": "left", "r": "right", "c": "center"}
-    lines = frame.to_markdown(
-        index=False, colalign=[names[a] for a in align], disable_numparse=True
-    )
+    sides = [names[a] for a in align]
+    lines = frame.to_markdown(index=False, colalign=sides, disable_numparse=True)
     # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too,
     # long texts must leave the other columns room, and numbers are not to be broken.
     head, rule, *rows = lines.splitlines()

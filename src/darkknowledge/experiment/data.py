@@ -116,11 +116,9 @@ def subset(train: Split, spec: DataSpec) -> Split:
 
 def _check(found: str, pinned: str, name: str, place: Path) -> None:
     if found != pinned:
-        raise DataError(
-            f"The data set {name} (from {place}) has the fingerprint {found[:12]}…, but "
-            f"{pinned[:12]}… is pinned: its files are damaged or are another data set; replace them "
-            "by the originals."
-        )
+        prints = f"has the fingerprint {found[:12]}…, but {pinned[:12]}… is pinned"
+        what = "its files are damaged or are another data set; replace them by the originals"
+        raise DataError(f"The data set {name} (from {place}) {prints}: {what}.")
 
 
 def fingerprint(*splits: Split) -> str:
@@ -255,11 +253,9 @@ def _fetched(kind: Any, name: str, files: str, root: str | Path | None) -> list[
     try:
         return [kind(folder, train=train, download=not named) for train in (True, False)]
     except Exception as error:  # torchvision raises whatever its parsing runs into
-        where = (
-            f"from {folder}: it should hold {files}, whole"
-            if named
-            else f"by download: set DARKKNOWLEDGE_DATA to a folder that holds {files}"
-        )
+        there = f"from {folder}: it should hold {files}, whole"
+        otherwise = f"by download: set DARKKNOWLEDGE_DATA to a folder that holds {files}"
+        where = there if named else otherwise
         raise DataError(f"{name} cannot be had {where} ({type(error).__name__}).") from error
 
 

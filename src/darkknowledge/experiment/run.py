@@ -66,10 +66,9 @@ def execute(
     if record := usable():
         return record
     if spec.recipe_version != RECIPE_VERSION:
-        raise SpecError(
-            f"{spec.label} belongs to recipe version {spec.recipe_version}, which this code trains no "
-            "more: what is stored of it stands, and what is not needs the code of its time."
-        )
+        what = f"belongs to recipe version {spec.recipe_version}, which this code trains no more"
+        rest = "what is stored of it stands, and what is not needs the code of its time"
+        raise SpecError(f"{spec.label} {what}: {rest}.")
     with store.lock(spec.run_id):
         if record := usable():  # another process was faster
             return record

@@ -35,8 +35,8 @@ from darkknowledge.survey import Outcome, Throughput, default_jobs, no_teacher, 
 log = logging.getLogger(__name__)
 
 KILLED = (
-    "A worker process was killed from outside (for lack of memory?). "
-    "Finished runs are kept; the same command goes on."
+    "A worker process was killed from outside (for lack of memory?). Finished runs are kept; the \
+same command goes on."
 )
 
 

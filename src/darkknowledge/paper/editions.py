@@ -40,10 +40,9 @@ def publish(profile: str, store: Store) -> list[Path]:
         )
         raise RuntimeError(f"{said}: call 'darkknowledge train {profile}' first.")
     if not Pandoc.here():
-        raise RuntimeError(
-            "The editions are made by the packages pypandoc_binary and typst: install them, or where "
-            "the first has no wheel (on Windows on Arm), call this on another machine."
-        )
+        what = "The editions are made by the packages pypandoc_binary and typst: install them"
+        other = "where the first has no wheel (on Windows on Arm), call this on another machine"
+        raise RuntimeError(f"{what}, or {other}.")
     made, failures = render(paper, list(Pandoc.formats), Pandoc())
     if failures:
         raise RuntimeError("; ".join(failures))
