@@ -140,7 +140,7 @@ def test_an_untrained_teacher_waits_in_the_line_of_its_students(store, no_gpu):
     alone = survey.waiting(
         [plan(teacher)], survey.Outcome(no_device=[teacher]), survey.Throughput(store, [])
     )
-    assert alone == ["q5 mlp-16: 1 waits for a GPU (cost about 0 min)"]
+    assert alone == ["q5 mlp-16: 1 waits for a GPU (cost about 1 s)"]
 
 
 def test_where_an_engine_may_send_runs_elsewhere_none_waits(store, no_gpu):
