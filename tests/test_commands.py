@@ -187,7 +187,7 @@ def test_status_tells_what_is_under_way_what_is_broken_and_the_time_left(
     assert f"q1: 1 of {len(planned)} runs stored, {len(planned) - 1} missing\n" in said
     assert "under way: 1 of the missing runs\n" in said
     assert "with a record that is broken: 1 of the missing runs\n" in said
-    assert re.search(r"^time left: about \d+ min on cpu, 2 at a time$", said, re.M)
+    assert re.search(r"^time left: about \d+ (s|min) on cpu, 2 at a time$", said, re.M)
     assert path.name in caplog.text
 
 
