@@ -113,7 +113,7 @@ def name(
     words: str,
     colour: str,
     offset: tuple[float, float] = (0, 0),
-    within: tuple[str, str] = ("axes fraction", "data"),
+    within: str | tuple[str, str] = ("axes fraction", "data"),
     **look: Any,
 ) -> None:
     """Write what a line is beside a place on it, ``offset`` by so many points."""

@@ -99,8 +99,8 @@ def rings(f: Findings, axis: Axes) -> None:
         line: dict[str, Any] = {"color": GREY, "linewidth": 1, "capsize": 2.5, "zorder": 2}
         axis.errorbar(place, errors, [[errors - low], [high - errors]], **ring, **line)
         if i == 0:
-            at, within = (place, high), ("data", "data")
-            plots.name(axis, at, "published", GREY, (0, 2), within, ha="center", va="bottom")
+            look = {"ha": "center", "va": "bottom"}
+            plots.name(axis, (place, high), "published", GREY, (0, 2), "data", **look)
 
 
 def costs(f: Findings) -> pd.DataFrame:
