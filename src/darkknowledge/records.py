@@ -340,7 +340,7 @@ class Store:
         atomic_write(path, content)
 
     def examples_path(self, dataset: str) -> Path:
-        """Where the contact sheet of a data set lies: a row a class."""
+        """Where the contact sheet of a data set lies: one row per class."""
         return self._beside_records(dataset, EXAMPLES)
 
     def has_labels(self, dataset: str) -> bool:
