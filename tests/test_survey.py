@@ -126,7 +126,7 @@ def test_what_waits_for_a_device_is_one_line_per_net_of_a_question_with_its_cost
         "q5 mlp-20: 20 wait for a GPU (cost not measured)",
         "q1 mlp-16: 3 wait for a GPU (cost not measured)",
     ]
-    # Six side by side: 20 runs of 6 epochs of 3950 images each, at 100 images a second.
+    # Six side by side: 20 runs of 6 epochs of 3950 images each, at 100 images per second.
     throughput.note(plans[0].spec, {"provenance": {"images_per_second": 100.0}})
     assert "(cost about 13 min)" in survey.waiting(plans, outcome, throughput)[0]
 

@@ -256,7 +256,7 @@ def _true(labels: str) -> tuple[int, Counter[str]]:
 
 
 def _each(text: str, classes: int) -> list[str]:
-    """The equally long numbers that a text consists of, one a class."""
+    """The equally long numbers that a text consists of, one per class."""
     width = len(str(classes - 1))
     return [text[i : i + width] for i in range(0, len(text), width)]
 

@@ -145,7 +145,7 @@ class Store:
         return self.root / "runs" / dataset / LABELS
 
     def examples_path(self, dataset: str) -> Path:
-        """Where the contact sheet of a data set lies: a row a class."""
+        """Where the contact sheet of a data set lies: one row per class."""
         return self.root / "runs" / dataset / EXAMPLES
 
     @property

@@ -80,7 +80,7 @@ def _measure_latency(params: Q1, nets: dict[str, RunSpec], store: Store) -> None
 
 
 def describe_soft_labels(params: Q2, store: Store) -> Path:
-    """Store what the first teacher says of the first test image of each class: its logits, a row a
+    """Store what the first teacher says of the first test image of each class: its logits, one row per
     class, for the images that a data set's contact sheet begins its rows with. Kept as long as the
     teacher is the same."""
     path = store.exhibit_path(p.destination("q2", params), SOFT_LABELS)

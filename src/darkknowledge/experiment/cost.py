@@ -25,7 +25,7 @@ def flops(model: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def static(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
-    """Parameters, FLOPs an image and bytes of the weights in fp32."""
+    """Parameters, FLOPs per image and bytes of the weights in fp32."""
     size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     return {"parameters": parameters(model), "flops": flops(model, shape), "bytes_fp32": size}
 

@@ -1,7 +1,7 @@
 """Datasets as tensors that stay on the device; splits, transfer-set filters, augmentation.
 
 Images are uint8 [n, channels, height, width], labels int64 [n]. Batches are index operations;
-augmentation is one vectorised operation with an own draw for every image."""
+augmentation is one vectorised operation with a separate draw for every image."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def scaled(images: Tensor) -> Tensor:
 
 
 def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
-    """Move every image by an own random offset of up to ±``reach`` pixels, filling with zeros.
+    """Move every image by its own random offset of up to ±``reach`` pixels, filling with zeros.
 
     images: [n, C, H, W]; the result has the same shape and type. The offsets are drawn on the
     generator's device."""
@@ -190,7 +190,7 @@ def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor
 
 
 def _windows(padded: Tensor, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """A window of ``size`` [height, width] from each of the ``padded`` images, each by an own draw."""
+    """A window of ``size`` [height, width] of each of the ``padded`` images, by a draw for each."""
     windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # [n, C, dy, dx, H, W], a view
     n, _, height, width = windows.shape[:4]
     assert height == width  # one draw serves both directions
@@ -200,19 +200,19 @@ def _windows(padded: Tensor, size: tuple[int, ...], generator: torch.Generator) 
 
 
 def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Crop with a zero padding of 4, and mirror every other image, each by an own draw."""
+    """Crop with a zero padding of 4, and mirror or not, by separate draws for each image."""
     return _mirrored(jitter(images, generator, reach=4), generator)
 
 
 def _mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Every other image mirrored, each by an own draw."""
+    """Each image mirrored or not, as a draw for it says."""
     draw = torch.randint(0, 2, (len(images),), generator=generator, device=generator.device)
     return torch.where(draw.to(images.device).bool()[:, None, None, None], images.flip(3), images)
 
 
 def shift_flip(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
-    """Move every image by up to ±``reach`` pixels, continuing it by its reflection, and mirror every
-    other one, each by an own draw."""
+    """Move every image by up to ±``reach`` pixels, continuing it by its reflection, and mirror it
+    or not, by separate draws for each image."""
     height, width = images.shape[2:]
     rows, columns = (_reflected(side, reach).to(images.device) for side in (height, width))
     padded = images[:, :, rows][:, :, :, columns]
@@ -318,7 +318,7 @@ def _cifar10_jpeg(root: str | Path | None) -> tuple[Split, ...]:
     """``cifar10-jpeg/{train,test}/<class>/*`` through torchvision's ImageFolder.
 
     The files are checked, then decoded once; the pixels are kept beside the folder, with the hash
-    of the files that they stem from and their own."""
+    of the files that they come from and their own."""
     folder, _ = data_root(root)
     tree, cache = folder / "cifar10-jpeg", folder / "cifar10-jpeg.safetensors"
     source = FINGERPRINTS["cifar10_jpeg"]
@@ -371,7 +371,7 @@ def image_tree(folder: Path, classes: tuple[str, ...], side: int) -> Split:
 
 
 def _read_cache(path: Path, source: str) -> tuple[Split, ...] | None:
-    """The decoded splits of a tree if they are there, whole, and stem from these very files."""
+    """The decoded splits of a tree if they are there, whole, and come from these very files."""
     from safetensors import SafetensorError, safe_open
 
     try:
