@@ -8,12 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.contingency_tables import mcnemar
 
 from conftest import REPOSITORY
 from darkknowledge.evidence import plots
 from darkknowledge.paper import appendix, conventions, method
 from darkknowledge.records import RecordError
-from fabricated import found
+from fabricated import TRUTH, found
 from test_scorecard import assert_held
 
 #: Logits of one image of each class; the teacher takes the 0 for a 1.
@@ -157,6 +158,25 @@ def test_a_candidate_is_described_in_words():
         "800-unit network", "distilled from the 1,200-unit network, T = 4, α = 0.9",
         "SGD 0.2, momentum 0.9, one-cycle",
     ) in said  # fmt: skip
+
+
+def test_mcnemar_counts_images_block_by_block():
+    f = of_q2()
+    table = appendix.mcnemar(f, {"arm": "kd"}, {"arm": "hard"})
+    assert list(table["block"]) == [str(b) for b in range(200, 210)]
+    for line in table.to_dict("records"):
+        kd, hard = (
+            np.array(
+                list(f.rows(arm=arm, block=int(line["block"]))["record"].iloc[0]["predictions"])
+            )
+            == np.array(list(TRUTH))
+            for arm in ("kd", "hard")
+        )
+        only = [int((kd & ~hard).sum()), int((hard & ~kd).sum())]
+        assert [int(n) for n in list(line.values())[1:3]] == only
+        p = mcnemar([[0, only[0]], [only[1], 0]], exact=True).pvalue
+        assert line["p"] == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+    assert appendix.mcnemar(of_q2(measured=lambda p: False), {"arm": "kd"}, {"arm": "hard"}).empty
 
 
 def test_every_measured_claim_names_its_runs():

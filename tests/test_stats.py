@@ -11,6 +11,7 @@ import pytest
 import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as some
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from darkknowledge.evidence import samples
@@ -77,6 +78,20 @@ def test_an_interval_covers_the_truth_as_often_as_it_says(n, level, name):
     assert level - less - tolerance < covered < level + more + tolerance
 
 
+@given(some.integers(0, 400), some.integers(0, 400))
+def test_mcnemars_p_is_that_of_statsmodels(first, second):
+    truth = "0" * (first + second)
+    found = st.mcnemar("0" * first + "1" * second, "1" * first + "0" * second, truth)
+    theirs = mcnemar([[0, first], [second, 0]], exact=True).pvalue
+    assert (found.only_first, found.only_second) == (first, second)
+    assert found.p == pytest.approx(min(1, theirs), rel=1e-9)
+
+
+def test_mcnemar_reads_classes_of_any_width():
+    found = st.mcnemar("001122", "001199", "001122", width=2)
+    assert (found.only_first, found.only_second, found.p) == (1, 0, 1)
+
+
 @given(some.integers(0, 1000), some.integers(1, 1000), levels)
 def test_wilsons_interval_is_that_of_statsmodels(errors, more, level):
     n = errors + more
@@ -111,6 +126,7 @@ def test_a_verdict_follows_from_interval_and_delta(values, expected):
     mirrored |= {worse: better for better, worse in mirrored.items()}
     other = st.verdict(effect, delta=10, lower_is_better=False)
     assert other is mirrored.get(expected, expected)
+    assert expected.better == other.worse and expected.worse == other.better
 
 
 @given(some.lists(some.integers(-9, 9), min_size=5, max_size=12), some.floats(0.01, 20), levels)

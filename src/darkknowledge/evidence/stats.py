@@ -90,6 +90,24 @@ def verdict(effect: Effect, delta: float, lower_is_better: bool = True) -> Verdi
     return Verdict.EQUIVALENT if small else Verdict.IMPRECISE
 
 
+@dataclass(frozen=True)
+class McNemar:
+    """Images on which only the one or only the other of two nets is right; exact two-sided p."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: str, second: str, truth: str, width: int = 1) -> McNemar:
+    """McNemar's exact test on two records' predicted classes of the same images, each written with
+    ``width`` digits."""
+    a, b, t = (np.frombuffer(text.encode("ascii"), f"S{width}") for text in (first, second, truth))
+    first_only, second_only = int(((a == t) & (b != t)).sum()), int(((b == t) & (a != t)).sum())
+    fewer = special.bdtr(min(first_only, second_only), first_only + second_only, 0.5)
+    return McNemar(first_only, second_only, min(1.0, float(2 * fewer)))
+
+
 def wilson(errors: float, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's interval of an error count out of ``n``, in errors (Wilson 1927)."""
     z = float(special.ndtri((1 + level) / 2))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from darkknowledge.evidence import text
-from darkknowledge.evidence.claims import Claim
+from darkknowledge.evidence import stats, text
+from darkknowledge.evidence.claims import Claim, Findings
 from darkknowledge.paper import conventions as others
 
 #: How the search for recipes names what it tried.
@@ -128,6 +128,19 @@ def speed(bench: pd.DataFrame | None) -> pd.DataFrame:
     ]
     names = ["machine", "case", "way", "images per second", "ratio", "spread (%)"]
     return pd.DataFrame(rows, columns=[*names, "share of matrix products (%)"])
+
+
+def mcnemar(f: Findings, first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.DataFrame:
+    """McNemar's exact test block by block, never pooled: test images that only one of two runs gets
+    right. ``first`` and ``second`` select one run per block, as ``{"arm": "kd"}``."""
+    rows = []
+    for block in (f.sample(**first) - f.sample(**second)).pure.values:
+        pair = [f.rows(block=block, **where).iloc[0] for where in (first, second)]
+        truth, one, other = f.labels[pair[0]["dataset"]], *(run["record"] for run in pair)
+        width = len(truth) // one["test"]["n"]
+        test = stats.mcnemar(one["predictions"], other["predictions"], truth, width)
+        rows.append([str(block), str(test.only_first), str(test.only_second), text.p_value(test.p)])
+    return pd.DataFrame(rows, columns=["block", "only first right", "only second right", "p"])
 
 
 def run_ids(claims: Mapping[str, Mapping[str, Claim]]) -> pd.DataFrame:
