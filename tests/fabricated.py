@@ -15,11 +15,11 @@ import torch
 from torchvision.io import encode_png
 
 from conftest import REPOSITORY, whole_record
-from darkknowledge import params, study
+from darkknowledge import study
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.paper.paper import context, find
-from darkknowledge.questions import registry
+from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import Parameters, Planned, ordered
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import (

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY, whole_record
-from darkknowledge import cli, params, study, survey
-from darkknowledge.questions import registry
+from darkknowledge import cli, study
+from darkknowledge.experiment import survey
+from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import ordered
 from darkknowledge.records import FORMAT, LABELS, STILL_SECONDS, Store, checksum
 

@@ -16,9 +16,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from conftest import REPOSITORY, small_grid, small_run, synthetic_data, whole_record
-from darkknowledge import cli, layout, params, study, survey
+from darkknowledge import cli, layout, study
+from darkknowledge.experiment import survey
 from darkknowledge.layout import SHIFTS, Record
 from darkknowledge.paper.paper import Paper
+from darkknowledge.questions import params
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import LABELS, SETTINGS, RecordError, Store, checksum
 from darkknowledge.spec import RunSpec

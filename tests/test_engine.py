@@ -18,8 +18,9 @@ import pytest
 import torch
 import yaml
 
-from darkknowledge import devices, params, survey
-from darkknowledge.experiment import engine, workers
+from darkknowledge import devices
+from darkknowledge.experiment import engine, survey, workers
+from darkknowledge.questions import params
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import Store
 from darkknowledge.spec import RunSpec

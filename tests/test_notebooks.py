@@ -10,8 +10,8 @@ import pytest
 from matplotlib import pyplot
 
 import small_project
-from darkknowledge import params
 from darkknowledge.paper import notebooks
+from darkknowledge.questions import params
 from darkknowledge.questions.registry import QUESTIONS
 from small_project import record_times
 

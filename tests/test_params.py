@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import small_project
-from darkknowledge import checks, config, params
+from darkknowledge import config
 from darkknowledge.paper import notebooks
+from darkknowledge.questions import checks, params
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.spec import SpecError
 

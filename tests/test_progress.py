@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from conftest import small_run
-from darkknowledge import progress
-from darkknowledge.progress import Progress, in_words
+from darkknowledge.experiment import progress
+from darkknowledge.experiment.progress import Progress, in_words
+from darkknowledge.experiment.survey import Throughput
 from darkknowledge.spec import RunSpec
-from darkknowledge.survey import Throughput
 
 
 class Clock:

@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from darkknowledge import params
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import find
+from darkknowledge.questions import params
 from darkknowledge.questions.q1_size import exhibits
 from darkknowledge.questions.q1_size.findings import LITERATURE, nets, values
 from darkknowledge.spec import ModelSpec

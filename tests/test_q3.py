@@ -9,11 +9,11 @@ import matplotlib.pyplot as plt
 import pytest
 
 from conftest import REPOSITORY
-from darkknowledge import params
 from darkknowledge.evidence import text
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import context
+from darkknowledge.questions import params
 from darkknowledge.questions.q3_temperature import exhibits
 from fabricated import found, jitter, told
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pytest
 
-from darkknowledge import params
 from darkknowledge.evidence import plots, text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import literature
+from darkknowledge.questions import params
 from darkknowledge.questions.q4_unseen_digit import exhibits, findings
 from fabricated import found, told
 

@@ -8,11 +8,11 @@ import matplotlib.pyplot as plt
 import pytest
 
 from conftest import REPOSITORY
-from darkknowledge import params
 from darkknowledge.evidence import plots, text
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import context
+from darkknowledge.questions import params
 from darkknowledge.questions.q5_q6_pairs import exhibits, findings
 from fabricated import found, told
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pytest
 
-from darkknowledge import params
 from darkknowledge.evidence import plots, text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import find
+from darkknowledge.questions import params
 from darkknowledge.questions.q7_why import exhibits
 from darkknowledge.questions.q7_why.findings import shares, worse_teachers
 from fabricated import TRUTH, found, frame_of, jitter, told

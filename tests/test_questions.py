@@ -7,9 +7,9 @@ import itertools
 import pandas as pd
 import pytest
 
-from darkknowledge import params, study
+from darkknowledge import study
 from darkknowledge.config import project_root
-from darkknowledge.questions import registry
+from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import OTHER_SEED, Planned, ordered
 from darkknowledge.spec import RunSpec
 

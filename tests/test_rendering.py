@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import small_project
-from darkknowledge import params, study
+from darkknowledge import study
 from darkknowledge.paper import execution, quarto_cli, rendering
 from darkknowledge.paper.pandoc import Pandoc
+from darkknowledge.questions import params
 from darkknowledge.records import Store
 from page import Page
 from small_project import REPOSITORY, call

@@ -11,10 +11,10 @@ from scipy import stats as scipy_stats
 from statsmodels.stats.proportion import proportion_confint
 
 from conftest import REPOSITORY
-from darkknowledge import params
 from darkknowledge.evidence import plots
 from darkknowledge.evidence.stats import Effect
 from darkknowledge.paper import scorecard
+from darkknowledge.questions import params
 from darkknowledge.questions.q2_distillation import findings as q2
 from darkknowledge.questions.q5_q6_pairs import findings as pairs
 from darkknowledge.questions.registry import QUESTIONS

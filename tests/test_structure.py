@@ -23,11 +23,11 @@ BARE = {
 WITHOUT_TORCH = (
     *(
         "spec",
-        "checks",
+        "questions.checks",
         "config",
-        "params",
+        "questions.params",
         "study",
-        "survey",
+        "experiment.survey",
         "records",
         "layout",
         "cli",

@@ -12,8 +12,8 @@ import pytest
 
 import small_project
 from conftest import whole_record
-from darkknowledge import params, study
-from darkknowledge.questions import registry
+from darkknowledge import study
+from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import ordered
 from darkknowledge.records import Store
 from small_project import here, inside, record_times

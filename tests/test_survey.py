@@ -9,9 +9,10 @@ import re
 import pytest
 
 from conftest import small_run, whole_record
-from darkknowledge import devices, params, study, survey
+from darkknowledge import devices, study
+from darkknowledge.experiment import survey
 from darkknowledge.paper.paper import Paper
-from darkknowledge.questions import registry
+from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import Planned, ordered
 from darkknowledge.records import Run, Store, named_in
 from darkknowledge.spec import LossSpec, RunSpec

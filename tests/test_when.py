@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from conftest import REPOSITORY
-from darkknowledge import params
 from darkknowledge.evidence import text
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.samples import EMPTY, Sample
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper import when
+from darkknowledge.questions import params
 from fabricated import found
 
 QUESTIONS = ("q2", "q3", "q4", "q5", "q6", "q7")

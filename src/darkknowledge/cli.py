@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 
 # Whatever takes long to load is loaded by the commands that need it.
 from darkknowledge import __version__, config
-from darkknowledge import params as p
+from darkknowledge.questions import params as p
 from darkknowledge.records import RecordError, Store
 from darkknowledge.spec import SpecError, choose, integer, plain
 
 if TYPE_CHECKING:
+    from darkknowledge.experiment.survey import Outcome
     from darkknowledge.questions.base import Parameters, Planned
     from darkknowledge.spec import RunSpec
-    from darkknowledge.survey import Outcome
 
 FAILED, BAD_INPUT, LEFT, INTERRUPTED = 1, 2, 3, 130
 #: What stands for a sign that a terminal's encoding lacks; for others a question mark does.
@@ -166,7 +166,7 @@ def _store(arguments: argparse.Namespace) -> Store:
 def _train(arguments: argparse.Namespace) -> int:
     _check_train(arguments)
     store, chosen = _store(arguments), _chosen(arguments)
-    from darkknowledge import survey
+    from darkknowledge.experiment import survey
 
     planned = _planned(chosen)
     data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
@@ -200,7 +200,7 @@ def _complete(
     arguments: argparse.Namespace, specs: list[RunSpec], store: Store, data_root: str | None
 ) -> Outcome:
     """Have the missing runs trained, by an engine or by workers, if there are any."""
-    from darkknowledge import survey
+    from darkknowledge.experiment import survey
 
     if arguments.engine:
         from darkknowledge.experiment import engine
@@ -243,7 +243,7 @@ def _named(arguments: argparse.Namespace, specs: list) -> list:
 
 def _report(outcome: Outcome, store: Store, planned: list[Planned]) -> int:
     """Say what became of the runs; returns the exit code."""
-    from darkknowledge import survey
+    from darkknowledge.experiment import survey
 
     others = {"diverged": outcome.diverged, "were not started": outcome.not_started}
     rest = "".join(f", {len(runs)} {word}" for word, runs in others.items() if runs)
@@ -263,7 +263,8 @@ def _report(outcome: Outcome, store: Store, planned: list[Planned]) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from darkknowledge import study, survey
+    from darkknowledge import study
+    from darkknowledge.experiment import survey
     from darkknowledge.paper import notebooks
 
     store, chosen = _store(arguments), _chosen(arguments)
@@ -399,7 +400,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from darkknowledge import survey
+    from darkknowledge.experiment import survey
     from darkknowledge.questions.registry import grids
 
     store, chosen = _store(arguments), _chosen(arguments)

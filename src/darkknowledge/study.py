@@ -11,15 +11,15 @@ from pathlib import Path
 import pandas as pd
 
 from darkknowledge import config, devices
-from darkknowledge import params as p
 from darkknowledge.experiment import workers
+from darkknowledge.experiment.survey import Outcome, specs
+from darkknowledge.questions import params as p
 from darkknowledge.questions.base import Parameters, ordered
 from darkknowledge.questions.q1_size.plan import Q1
 from darkknowledge.questions.q2_distillation.plan import Q2
 from darkknowledge.questions.registry import QUESTIONS, grids
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, atomic_write
 from darkknowledge.spec import RunSpec
-from darkknowledge.survey import Outcome, specs
 
 
 def table(question: str, params: Parameters, store: Store) -> pd.DataFrame:

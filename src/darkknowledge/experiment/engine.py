@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from darkknowledge import processes, survey
+from darkknowledge import processes
+from darkknowledge.experiment import survey
 from darkknowledge.records import Store
 from darkknowledge.spec import CONVNETS, RunSpec
 

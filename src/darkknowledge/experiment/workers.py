@@ -25,12 +25,19 @@ from typing import Any
 from filelock import Timeout
 
 from darkknowledge.devices import RUNS_A_GPU, trainable
+from darkknowledge.experiment.progress import Progress
+from darkknowledge.experiment.survey import (
+    Outcome,
+    Throughput,
+    default_jobs,
+    no_teacher,
+    survey,
+    weights_here,
+)
 from darkknowledge.layout import Record
 from darkknowledge.processes import end, follow_parent
-from darkknowledge.progress import Progress
 from darkknowledge.records import DiskError, Store
 from darkknowledge.spec import RunSpec
-from darkknowledge.survey import Outcome, Throughput, default_jobs, no_teacher, survey, weights_here
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,9 +20,6 @@ from darkknowledge.evidence import plots
 from darkknowledge.evidence.arms import BLACK, BLUE, GREY, ORANGE, Arm
 from darkknowledge.evidence.text import DATASETS
 from darkknowledge.records import RecordError
-
-if TYPE_CHECKING:
-    from darkknowledge.paper.scorecard import Row
 
 #: Temperatures at which soft labels are shown, and of how many images.
 SHOWN, IMAGES = (1.0, 4.0, 20.0), 4
@@ -119,7 +116,7 @@ def bars(axis: Axes, p: np.ndarray, true: int) -> None:
         axis.text(one, p[one] + 0.03, said, ha=where, va="bottom", fontsize=LARGE)
 
 
-def ratios(rows: Sequence[Row]) -> Figure | None:
+def ratios(rows: Sequence[Any]) -> Figure | None:
     """Ours as a multiple of theirs on a log axis, with its interval over blocks; in grey, that of
     theirs. A row whose interval reaches 0 has no place on such an axis."""
     pairs = {row: (row.relative(row.published), row.relative(row.ours)) for row in rows}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import papermill
 
-from darkknowledge import params as p
 from darkknowledge import processes
 from darkknowledge.config import project_root, read_yaml
+from darkknowledge.questions import params as p
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import Store
 

@@ -19,7 +19,7 @@ from darkknowledge.evidence import tables
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
 from darkknowledge.paper import appendix, scorecard, when
-from darkknowledge.params import PUBLISHED
+from darkknowledge.questions.params import PUBLISHED
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, named_in
 

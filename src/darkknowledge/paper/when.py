@@ -8,7 +8,7 @@ import pandas as pd
 
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.params import project_root
+from darkknowledge.questions.params import project_root
 from darkknowledge.questions.registry import QUESTIONS
 
 COLUMNS = ["situation", "what to do", "worth here"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from darkknowledge import config
 from darkknowledge import spec as s
-from darkknowledge.checks import Blocks, Count, Name, Net, Temperature, Weight, check
+from darkknowledge.questions.checks import Blocks, Count, Name, Net, Temperature, Weight, check
 from darkknowledge.records import SETTINGS
 from darkknowledge.spec import TRUE_LABELS, LossSpec, RunSpec, SpecError, data_spec
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from darkknowledge.checks import Count, Temperature, Weight
 from darkknowledge.questions.base import Arms, Family, Parameters
+from darkknowledge.questions.checks import Count, Temperature, Weight
 from darkknowledge.spec import LossSpec, SpecError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darkknowledge.checks import Count, Nets, Temperatures
 from darkknowledge.questions.base import Arms, Family, Parameters
+from darkknowledge.questions.checks import Count, Nets, Temperatures
 
 
 @dataclass(frozen=True, kw_only=True)

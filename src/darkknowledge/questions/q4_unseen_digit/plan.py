@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darkknowledge import spec as s
-from darkknowledge.checks import Classes, Count
 from darkknowledge.questions.base import Arms, Family, Parameters
+from darkknowledge.questions.checks import Classes, Count
 
 
 @dataclass(frozen=True, kw_only=True)

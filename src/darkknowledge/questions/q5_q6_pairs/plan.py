@@ -7,8 +7,8 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from darkknowledge.checks import Count, Name, Net, Temperature, Weight, Weights
 from darkknowledge.questions.base import OTHER_SEED, Arms, Family, Parameters, Setup, setup_of
+from darkknowledge.questions.checks import Count, Name, Net, Temperature, Weight, Weights
 from darkknowledge.questions.q2_distillation.plan import smoothed
 from darkknowledge.spec import LossSpec, RunSpec
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from darkknowledge.checks import ByShare, Count, Weights
 from darkknowledge.questions.base import OTHER_SEED, Arms, Family, Parameters
+from darkknowledge.questions.checks import ByShare, Count, Weights
 from darkknowledge.spec import LossSpec
 
 #: The parts of the divergence, alone and with equal weights (Zhao et al. 2022).

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable
 
 from tqdm import tqdm
 
+from darkknowledge.experiment.survey import Throughput, in_words
 from darkknowledge.spec import RunSpec
-from darkknowledge.survey import Throughput, in_words
 
 #: Seconds between two lines where every line stays; a long training speaks less often.
 SELDOM, SELDOMEST, LINES = 5.0, 60.0, 20
