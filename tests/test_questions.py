@@ -90,7 +90,10 @@ def settings(spec: RunSpec) -> set[tuple[str, str]]:
     return set(flat.items())
 
 
-@pytest.mark.parametrize("profile", PLANS)
+each = pytest.mark.parametrize("profile", PLANS)
+
+
+@each
 def test_the_sides_of_a_contrast_differ_in_what_it_is_about_and_in_nothing_else(profile):
     compared = 0
     for question, first, second, expected in CONTRASTS:
@@ -104,7 +107,7 @@ def test_the_sides_of_a_contrast_differ_in_what_it_is_about_and_in_nothing_else(
     assert compared > 100
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_blocks_share_nothing(profile):
     """A run, its teacher and what is drawn for it belong to its own block."""
     owner: dict[str, int] = {}
@@ -118,7 +121,7 @@ def test_blocks_share_nothing(profile):
     assert not {b + OTHER_SEED for b in blocks} & set(blocks)
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_every_run_stands_once_and_after_its_teacher(profile):
     for planned in (*PLANS[profile].values(), ordered(PLANS[profile].values())):
         seen: set[str] = set()
@@ -129,7 +132,7 @@ def test_every_run_stands_once_and_after_its_teacher(profile):
     assert seen == {one.spec.run_id for one in runs(profile)}  # no question's run is left out
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_a_block_is_whole_in_all_primary_families_before_the_next_and_the_others_follow(profile):
     order = ordered(PLANS[profile].values())
     first = list(itertools.takewhile(lambda one: one.primary, order))
@@ -144,7 +147,7 @@ def test_a_block_is_whole_in_all_primary_families_before_the_next_and_the_others
     assert len(families) == len(set(families))
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_a_family_has_the_first_blocks_of_its_question_as_many_as_its_parameter_says(profile):
     for question, planned in PLANS[profile].items():
         chosen, ids = CHOSEN[profile][question], {one.spec.run_id for one in planned}
@@ -166,7 +169,7 @@ def test_the_papers_runs_are_those_of_the_frozen_plan():
     assert frozen.is_unique
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_a_student_of_its_own_kind_starts_elsewhere_and_learns_from_the_net_on_hard_labels(profile):
     hard = {one.spec for one in PLANS[profile]["q6"] if one.arm == "hard"}
     own = [one.spec for one in PLANS[profile]["q6"] if one.arm == "by_own"]
@@ -176,7 +179,7 @@ def test_a_student_of_its_own_kind_starts_elsewhere_and_learns_from_the_net_on_h
         assert spec.seed == spec.teacher.seed + OTHER_SEED
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_a_weaker_net_teaches_a_stronger_one_in_q5_and_a_half_trained_one_in_q7(profile):
     for one in PLANS[profile]["q5"]:
         if one.spec.teacher:
@@ -190,7 +193,7 @@ def test_a_weaker_net_teaches_a_stronger_one_in_q5_and_a_half_trained_one_in_q7(
             assert one.spec.teacher.recipe.epochs == max(1, round(share * whole)) < whole
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_only_transfer_sets_lack_a_class_and_each_is_omitted_by_both_ways_to_train(profile):
     chosen, of = CHOSEN[profile]["q4"], PLANS[profile]["q4"]
     assert all(one.spec.teacher.data.unseen == () for one in of if one.spec.teacher)
@@ -232,7 +235,7 @@ def test_a_runs_role_is_that_of_its_arm():
     }
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_published_weights_are_of_the_first_block_and_of_each_kind_once(profile):
     found = registry.published(PLANS[profile])
     assert {spec.seed % OTHER_SEED for spec in found} == {CHOSEN[profile]["q1"].blocks[0]}

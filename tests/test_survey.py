@@ -45,6 +45,12 @@ def no_gpu(monkeypatch) -> None:
     monkeypatch.setattr(survey, "trainable", lambda device, precision: device == "cpu")
 
 
+def waiting(plans, store, throughput=None, outcome=None) -> list[str]:
+    """The lines on what waits for a device."""
+    outcome = outcome or survey.survey(survey.specs(plans), store)[0]
+    return survey.waiting(plans, outcome, throughput or survey.Throughput(store, []))
+
+
 # -- one count --------------------------------------------------------------------------------------
 
 
@@ -118,28 +124,23 @@ def test_what_waits_for_a_device_is_one_line_per_net_of_a_question_with_its_cost
     wide = dataclasses.replace(far(0).model, hidden=(20,))
     plans = [plan(far(s, epochs=6, **({"model": wide} if s % 2 else {}))) for s in range(40)]
     plans += [plan(far(s, epochs=4), "q1") for s in range(3)] + [plan(small_run(seed=7))]
-    outcome, missing = survey.survey(survey.specs(plans), store)
-    assert missing == [plans[-1].spec] and len(outcome.no_device) == 43
-    throughput = survey.Throughput(store, [])
-    assert survey.waiting(plans, outcome, throughput) == [
+    assert survey.survey(survey.specs(plans), store)[1] == [plans[-1].spec]
+    assert waiting(plans, store) == [
         "q5 mlp-16: 20 wait for a GPU (cost not measured)",
         "q5 mlp-20: 20 wait for a GPU (cost not measured)",
         "q1 mlp-16: 3 wait for a GPU (cost not measured)",
     ]
     # Six side by side: 20 runs of 6 epochs of 3950 images each, at 100 images a second.
+    throughput = survey.Throughput(store, [])
     throughput.note(plans[0].spec, {"provenance": {"images_per_second": 100.0}})
-    assert "(cost about 13 min)" in survey.waiting(plans, outcome, throughput)[0]
+    assert "(cost about 13 min)" in waiting(plans, store, throughput)[0]
 
 
 def test_an_untrained_teacher_waits_in_the_line_of_its_students(store, no_gpu):
     teacher = far(100, epochs=0)
     taught = dataclasses.replace(student(0, small_run(seed=100)), teacher=teacher, device="cuda")
-    outcome, _ = survey.survey([teacher, taught], store)
-    found = survey.waiting([plan(taught)], outcome, survey.Throughput(store, []))
-    assert found == ["q5 mlp-16: 2 wait for a GPU (cost not measured)"]
-    alone = survey.waiting(
-        [plan(teacher)], survey.Outcome(no_device=[teacher]), survey.Throughput(store, [])
-    )
+    assert waiting([plan(taught)], store) == ["q5 mlp-16: 2 wait for a GPU (cost not measured)"]
+    alone = waiting([plan(teacher)], store)
     assert alone == ["q5 mlp-16: 1 waits for a GPU (cost about 0 min)"]
 
 
@@ -160,18 +161,9 @@ def test_torch_is_not_asked_for_a_gpu_where_there_is_no_driver(monkeypatch, driv
 def test_bf16_waits_for_a_processor_that_multiplies_it(store, monkeypatch, multiplies):
     monkeypatch.setattr(devices, "multiplies_bf16", lambda: multiplies)
     specs = [small_run(seed=0), dataclasses.replace(small_run(seed=1), precision="bf16")]
-    plans = list(map(plan, specs))
-    outcome, missing = survey.survey(specs, store)
-    assert [spec.seed for spec in missing] == [0, 1][: 1 + multiplies]
+    assert [s.seed for s in survey.survey(specs, store)[1]] == [0, 1][: 1 + multiplies]
     waits = "q5 mlp-16: 1 waits for a CPU that multiplies bf16 (cost not measured)"
-    assert survey.waiting(plans, outcome, survey.Throughput(store, [])) == [waits][multiplies:]
-
-
-def test_the_processor_has_a_name_and_a_type():
-    found = devices.processor()
-    assert devices.device_name("cpu").strip() and found["vendor"]
-    assert found["bf16"] is devices.multiplies_bf16()
-    assert survey.processor_words(found).startswith(f"{found['vendor']} {found['capability']} with")
+    assert waiting(list(map(plan, specs)), store) == [waits][multiplies:]
 
 
 # -- processors -------------------------------------------------------------------------------------
