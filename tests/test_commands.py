@@ -130,12 +130,6 @@ def test_a_command_loads_nothing_that_it_does_not_need(answers, name):
         assert len(seen["opened"]) > 700 and set(seen["opened"].values()) == {1}  # each once
 
 
-def test_status_and_train_end_with_the_same_count(answers):
-    counts = [answers[name][0].stdout.splitlines()[-1] for name in ("status", "train")]
-    assert counts[0] == counts[1]
-    assert re.fullmatch(r"paper: (\d+) of \1 runs stored", counts[0])
-
-
 def left(*words: str) -> int:
     with pytest.raises(SystemExit) as left:
         cli.main(list(words))

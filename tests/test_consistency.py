@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from conftest import REPOSITORY, small_grid, small_run, synthetic_data, whole_record
@@ -93,19 +93,11 @@ def recount(record: dict, part: str) -> None:
     metrics["accuracy"] = 1 - metrics["errors"] / metrics["n"]
 
 
-def swap_predictions(record: dict) -> None:
-    """Of two images of different classes that are called differently."""
-    called = list(record["predictions"])
-    j = next(j for j in range(len(called)) if TRUTH[0] != TRUTH[j] and called[0] != called[j])
-    called[0], called[j] = called[j], called[0]
-    record["predictions"] = "".join(called)
-
-
 #: Forgeries that change several numbers, or none: what each is refused for.
 FORGERIES: dict[str, tuple[Callable[[dict], object], str]] = {
     "fewer errors": (
         lambda r: (move(r, "test", (0, 1), (0, 0)), recount(r, "test")), "predictions"),
-    "other predictions": (swap_predictions, "predictions"),
+
     "a prediction changed": (lambda r: r.update(predictions="9" * 200), "predictions"),
     "no prediction": (lambda r: r.update(predictions=""), "predictions"),
     "no digits": (lambda r: r.update(predictions="\x01" * 200), "predictions"),

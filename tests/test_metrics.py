@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -68,17 +67,6 @@ def test_mean_logits_average_the_images_of_each_true_class():
     assert found.tolist() == [[7, 8, 9], [0, 0, 0], [2, 3, 4]]
 
 
-def test_a_report_fits_together_and_speaks_of_a_teacher_only_where_there_is_one(guess):
-    logits, labels = guess
-    alone, taught = metrics.report(logits, labels), metrics.report(logits, labels, logits)
-    assert alone["teacher_agreement"] is alone["teacher_kl"] is None
-    assert (taught["teacher_agreement"], taught["teacher_kl"]) == (1, 0)
-    assert json.loads(json.dumps(taught)) == taught
-    correct = sum(alone["confusion"][c][c] for c in range(4))
-    assert alone["n"] == sum(map(sum, alone["confusion"])) == 50
-    assert (alone["errors"], alone["accuracy"]) == (50 - correct, pytest.approx(correct / 50))
-
-
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 20.0])
 def test_soft_targets_are_those_of_the_softened_teacher_and_of_the_losses(guess, temperature):
     student, labels = guess
@@ -99,7 +87,9 @@ def test_soft_targets_are_those_of_the_softened_teacher_and_of_the_losses(guess,
 @given(some.integers(0, 10_000), some.sampled_from([[2], [0, 3], [0, 1, 2]]))
 def test_a_bias_moves_the_logits_and_the_chosen_one_has_the_fewest_errors_of_all(seed, unseen):
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(40, 4, generator=generator).round(decimals=1)  # with ties
+    logits = (
+        torch.randn(40, 4, generator=generator).mul(8).round() / 8
+    )  # with ties, exact in binary
     labels = torch.randint(0, 4, (40,), generator=generator)
     margins, moved = metrics.Margins.of(logits, unseen), logits.clone()
     moved[:, unseen] += 0.75
@@ -108,7 +98,7 @@ def test_a_bias_moves_the_logits_and_the_chosen_one_has_the_fewest_errors_of_all
     def errors(bias: float) -> int:
         return int((margins.predicted(bias) != labels).sum())
 
-    best = min(errors(float(b)) for b in torch.arange(-9, 9, 0.025))
+    best = min(errors(b / 32) for b in range(-288, 288))
     assert errors(margins.fewest_errors(labels)) == best
 
 
@@ -137,8 +127,3 @@ def test_shifts_are_counted_on_test_and_none_is_the_plain_prediction(guess):
     assert found["none"]["confusion"] == metrics.confusion(logits, labels).tolist()
     # Validation and test hold the same images here, so both choose the same number of errors.
     assert found["validation"]["errors"] == found["oracle"]["errors"] <= found["none"]["errors"]
-    for shift in ("none", "oracle", "validation", "label_free"):
-        matrix = torch.tensor(found[shift]["confusion"])
-        assert matrix.sum() - matrix.trace() == found[shift]["errors"]
-        assert matrix[2].sum() - matrix[2, 2] == found[shift]["errors_unseen"]
-    json.dumps(found)

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import small_run
 from darkknowledge import progress
-from darkknowledge.progress import Progress, in_words
+from darkknowledge.progress import Progress
 from darkknowledge.spec import RunSpec
 from darkknowledge.survey import Throughput
 
@@ -60,15 +60,21 @@ def test_a_log_gets_plain_lines_with_runs_done_time_left_and_what_comes_next(sto
     ]
 
 
-def test_the_time_left_counts_runs_by_what_they_are_expected_to_take(store, clock, lines):
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.44, "4 s"), (6, "60 s"), (24, "4 min"), (900, "2.5 h")]
+)
+def test_the_time_left_counts_runs_by_what_they_are_expected_to_take(
+    store, clock, lines, seconds, words
+):
+    """In the unit that people would use."""
     quick, slow = runs(1)[0], runs(2, epochs=20)[1]
     throughput = Throughput(store, [])
     throughput.note(quick, {"provenance": {"images_per_second": 7000}})
     with Progress(throughput) as told:
-        clock.now += 6
+        clock.now += seconds
         told.done(quick)
         told.tell([slow], [])
-    assert lines() == ["1 of 2 runs done, about 60 s left; next: mlp-16 hard seed 1"]
+    assert lines() == [f"1 of 2 runs done, about {words} left; next: mlp-16 hard seed 1"]
 
 
 def test_before_anything_is_done_no_time_is_promised(store, clock, lines):
@@ -108,10 +114,3 @@ def test_a_terminal_sees_a_bar_that_changes_in_place(store, clock, capsys, monke
     shown = capsys.readouterr().err
     assert "\r" in shown and "50%" in shown
     assert "1 of 2 runs done, about 10 s left; next: mlp-16 hard seed 1" in shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(4.4, "4 s"), (99, "99 s"), (240, "4 min"), (9000, "2.5 h")]
-)
-def test_spans_are_told_in_the_unit_that_people_would_use(seconds, words):
-    assert in_words(seconds) == words
