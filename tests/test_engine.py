@@ -117,19 +117,6 @@ def test_jobs_give_the_records_and_the_table_that_one_process_gives(project, unt
 
 
 @snakemake
-def test_a_job_that_fails_once_is_tried_again_and_what_is_stored_is_not(project, trained, specs):
-    forget(trained, specs[1])
-    kept = record_times(trained)
-    path = sabotage(trained, "if '--only' in sys.orig_argv and not (here / 'down').exists():\n"
-                             "    (here / 'down').touch()\n    os._exit(1)\n")  # fmt: skip
-    done = here(trained, *SNAKEMAKE, "--", "--retries", "1", PYTHONPATH=path)
-    assert done.returncode == 0, done.stderr
-    assert (trained / "site" / "down").exists()
-    assert "1 runs trained, 3 were stored already, 0 failed" in done.stdout
-    assert records(trained) == records(project) and kept.items() <= record_times(trained).items()
-
-
-@snakemake
 def test_a_diverging_job_says_so_and_its_students_are_not_started(trained, capfd):
     book = trained / "params" / "recipes.yaml"
     recipes = yaml.safe_load(book.read_text())

@@ -85,21 +85,20 @@ def test_soft_targets_are_those_of_the_softened_teacher_and_of_the_losses(guess,
 
 
 @given(some.integers(0, 10_000), some.sampled_from([[2], [0, 3], [0, 1, 2]]))
-def test_a_bias_moves_the_logits_and_the_chosen_one_has_the_fewest_errors_of_all(seed, unseen):
+def test_the_chosen_bias_has_the_fewest_errors_of_all(seed, unseen):
     generator = torch.Generator().manual_seed(seed)
-    logits = (
-        torch.randn(40, 4, generator=generator).mul(8).round() / 8
-    )  # with ties, exact in binary
+    logits = torch.randn(40, 4, generator=generator)
     labels = torch.randint(0, 4, (40,), generator=generator)
-    margins, moved = metrics.Margins.of(logits, unseen), logits.clone()
-    moved[:, unseen] += 0.75
-    assert torch.equal(margins.predicted(0.75), moved.argmax(1))
+    margins = metrics.Margins.of(logits, unseen)
 
     def errors(bias: float) -> int:
-        return int((margins.predicted(bias) != labels).sum())
+        moved = logits.clone()
+        moved[:, unseen] += bias
+        assert torch.equal(margins.predicted(bias), moved.argmax(1))
+        return int((moved.argmax(1) != labels).sum())
 
-    best = min(errors(b / 32) for b in range(-288, 288))
-    assert errors(margins.fewest_errors(labels)) == best
+    best = min(errors(float(b)) for b in torch.arange(-9, 9, 0.025))
+    assert errors(margins.fewest_errors(labels)) <= best
 
 
 def test_the_label_free_bias_gives_unseen_classes_their_share(guess):

@@ -87,13 +87,6 @@ def test_nobody_is_told_to_augment_where_it_does_not_help():
         assert "For the smaller one, augmentation and dropout mean" in said
 
 
-def test_without_records_it_is_not_measured():
-    f = found(errors(), measured=lambda planned: False)
-    assert told(f) == f"**{told(f, 'headline')}**" == "**Not measured yet.**"
-    assert exhibits.errors_by_size(f) is None and len(f.claims) == 4 and len(exhibits.costs(f))
-    assert not any("—" in told(f, part) for part in ("caption", "believe", "literature", "limits"))
-
-
 def test_eight_bits_and_latencies_are_told_only_where_they_were_measured(tmp_path):
     f, path = found(errors()), tmp_path / "latency.csv"
     runs = [f.rows(arm=arm)["run_id"].iloc[0] for arm in ("teacher", "hard")]

@@ -13,29 +13,14 @@ import darkknowledge
 
 SOURCE = Path(darkknowledge.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-#: What training needs, which is all that a bare GPU image has.
-BARE = {
-    *("torch", "torchvision", "numpy", "pandas", "yaml", "safetensors", "tqdm"),
-    "filelock",  # a dependency of torch
-    "PIL",  # and of torchvision
-}
-#: What is loaded where there is no torch, or has to start fast.
+#: What training needs, which is all that a bare GPU image has; filelock comes with torch, PIL with
+#: torchvision.
+BARE = set("torch torchvision numpy pandas yaml safetensors tqdm filelock PIL".split())
 WITHOUT_TORCH = (
-    *(
-        "spec",
-        "checks",
-        "config",
-        "params",
-        "study",
-        "survey",
-        "records",
-        "layout",
-        "cli",
-        "doctor",
-    ),
-    *("questions.registry", "evidence.claims", "evidence.answers", "evidence.tables"),
-    *("paper.paper", "paper.rendering", "paper.editions", "paper.execution", "paper.notebooks"),
-)
+    "spec checks config params study survey records layout cli doctor questions.registry "
+    "evidence.claims evidence.answers evidence.tables paper.paper paper.rendering paper.editions "
+    "paper.execution paper.notebooks"
+).split()
 
 
 def tree_of(path: Path) -> ast.Module:

@@ -54,27 +54,22 @@ def waiting(plans, store, throughput=None, outcome=None) -> list[str]:
 # -- one count --------------------------------------------------------------------------------------
 
 
-def test_tables_and_plans_name_the_same_runs(store):
-    """The report counts by the tables, ``status`` and ``train`` by the plans."""
-    for question, planned in PLANS.items():
-        frame = study.write_table(question, CHOSEN[question], store)
-        of_table = {run.run_id for run in named_in(frame)}
-        assert of_table == {spec.run_id for spec in survey.specs(planned)}
-
-
 def test_status_train_and_the_report_count_alike(store, no_gpu):
+    """The report counts by the tables, the commands by the plans, which name the same runs."""
     planned = ordered(PLANS.values())
     specs = survey.specs(planned)
     for spec in specs[::3]:
         keep(store, spec)
     lose(store, next(spec for spec in specs[1:] if spec.teacher and spec not in specs[::3]))
-    for question in PLANS:
-        study.write_table(question, CHOSEN[question], store)
+    for question, of in PLANS.items():
+        frame = study.write_table(question, CHOSEN[question], store)
+        assert {r.run_id for r in named_in(frame)} == {s.run_id for s in survey.specs(of)}
     outcome, missing = survey.survey(specs, store)
-    line = survey.counts("quick", planned, outcome)
-    assert line.startswith(
-        f"quick: {Paper.load('quick', store.root).progress()} runs stored, 1 dive"
+    line, told = (
+        survey.counts("quick", planned, outcome),
+        Paper.load("quick", store.root).progress(),
     )
+    assert line.startswith(f"quick: {told} runs stored, 1 dive")
     stored, every = map(int, re.search(r"(\d+) of (\d+) runs", line).groups())
     others = [int(n) for n in re.findall(r"(\d+) (?:diverged|missing|wait)", line)]
     assert stored == len(outcome.stored) == len(specs[::3])
@@ -144,11 +139,6 @@ def test_an_untrained_teacher_waits_in_the_line_of_its_students(store, no_gpu):
     assert alone == ["q5 mlp-16: 1 waits for a GPU (cost about 0 min)"]
 
 
-def test_where_an_engine_may_send_runs_elsewhere_none_waits(store, no_gpu):
-    outcome, missing = survey.survey([far(0)], store, elsewhere=True)
-    assert (outcome.no_device, missing) == ([], [far(0)])
-
-
 @pytest.mark.parametrize("driver, torch_says", [(False, True), (True, True), (True, False)])
 def test_torch_is_not_asked_for_a_gpu_where_there_is_no_driver(monkeypatch, driver, torch_says):
     monkeypatch.setattr(devices, "_has_driver", lambda: driver)
@@ -194,7 +184,9 @@ def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(stor
 # -- time -------------------------------------------------------------------------------------------
 
 
-def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_device(store):
+def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_device(
+    store, monkeypatch
+):
     known, slow, new = (small_run(seed=b, batch_size=b) for b in (64, 8, 32))
     keep(store, known, images_per_second=1000.0)
     keep(store, slow, images_per_second=10.0)
@@ -204,12 +196,7 @@ def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_dev
     assert throughput.seconds(new) == images / 10
     assert throughput.seconds(small_run(epochs=0)) == 1
     assert math.isnan(throughput.seconds(far(0)))
-
-
-def test_the_time_left_is_told_per_device(store, monkeypatch):
     monkeypatch.setattr(survey, "side_by_side", {"cpu": 4, "cuda": 6}.get)
-    throughput = survey.Throughput(store, [])
-    throughput.note(small_run(), {"provenance": {"images_per_second": 1.0}})
-    left = survey.time_left([small_run(), small_run(seed=1), far(0)], throughput)
-    assert left == "about 66 min on cpu, 4 at a time; not measured on cuda, 6 at a time"
+    left = survey.time_left([new, dataclasses.replace(new, seed=1), far(0)], throughput)
+    assert left == "about 7 min on cpu, 4 at a time; not measured on cuda, 6 at a time"
     assert survey.time_left([], throughput) == ""
