@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import fabricated
 from conftest import REPOSITORY, whole_record
-from darkknowledge import cli, params, study, survey
+from darkknowledge import cli, params, survey
 from darkknowledge.questions import registry
-from darkknowledge.questions.base import ordered
-from darkknowledge.records import FORMAT, LABELS, STILL_SECONDS, Store, checksum
+from darkknowledge.records import STILL_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -57,22 +56,9 @@ def called(*words: str, encoding: str = "utf-8", **environment: str):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
     """A study of the paper's size: whole records of all its runs, and the tables of its questions."""
-    store, wrong = Store(tmp_path_factory.mktemp("study") / "results"), random.Random(1503)
-    truth = "".join(wrong.choices("0123456789", k=10_000))
-    chosen = {q: params.read("paper", q) for q in params.questions_of("paper")}
-    for spec in survey.specs(ordered(registry.grids(chosen).values())):
-        predicted = list(truth)
-        for i in wrong.sample(range(len(truth)), 100 + wrong.randrange(60)):
-            predicted[i] = str((int(predicted[i]) + 1) % 10)
-        body = whole_record(spec, "".join(predicted), truth)
-        body["format"] = FORMAT
-        body["checksum"] = checksum(body)
-        store.keep(spec.data.name, LABELS, truth.encode())
-        path = store.record_path(spec.data.name, spec.run_id)
-        path.write_text(json.dumps(body, sort_keys=True) + "\n", encoding="utf-8")
+    store = fabricated.results(tmp_path_factory.mktemp("study") / "results")
+    for path in store.root.glob("runs/*/*.json"):
         os.utime(path, (1, 1))
-    for question in chosen:
-        study.write_table(question, chosen[question], store)
     time.sleep(STILL_SECONDS + 0.1)  # a file that has just changed is not remembered
     return store.root
 
@@ -137,17 +123,15 @@ def left(*words: str) -> int:
 
 
 def test_throughput_is_measured_once_however_many_runs_wait(monkeypatch, store, capsys):
-    """It was measured anew, from all records, for every line."""
     made, init = [], survey.Throughput.__init__
     monkeypatch.setattr(survey, "trainable", lambda device, precision: False)
     monkeypatch.setattr(
         survey.Throughput, "__init__", lambda self, *a: (made.append(1), init(self, *a))[1]
     )
     monkeypatch.chdir(REPOSITORY)
-    for command in ("train", "status"):
-        made.clear()
+    for number, command in enumerate(("train", "status"), 1):
         assert left(command, "quick", "--results", str(store.root)) == cli.LEFT
-        assert made == [1]
+        assert made == [1] * number
     assert len(capsys.readouterr().out.splitlines()) < 2 * 30
 
 

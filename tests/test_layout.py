@@ -101,8 +101,8 @@ def test_a_value_that_no_run_can_have_is_refused_and_another_spelling_is_not(way
         layout.check(changed(way, value), Record)
 
 
+@pytest.mark.parametrize("kind", [Record, Divergence])
 @pytest.mark.parametrize("value", [[], {}, "x", None, 3])
-def test_what_is_no_record_at_all_is_refused(value):
-    for kind in (Record, Divergence):
-        with pytest.raises(ValueError, match="it is not a dict|run_id is missing"):
-            layout.check(value, kind)
+def test_what_is_no_record_at_all_is_refused(value, kind):
+    with pytest.raises(ValueError, match="it is not a dict|run_id is missing"):
+        layout.check(value, kind)

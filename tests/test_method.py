@@ -89,23 +89,21 @@ def test_without_its_files_there_is_no_figure_and_a_broken_one_is_named(exhibit,
 
 
 def test_provenance_has_a_column_per_data_set_and_counts_what_differs():
-    frames = {
-        q: of_q2().frame if q == "q2" else found(q, lambda p: 100).frame for q in ("q2", "q5")
-    }
+    frames = {q: found(q, lambda planned: 100).frame for q in ("q2", "q5")}
     intel = {"vendor": "GenuineIntel", "capability": "AVX2", "bf16": False}
     record = frames["q2"]["record"][0]
     record["provenance"] |= {"processor": intel, "training_seconds": 36_000.0}
     table = appendix.provenance(frames)
     assert list(table.columns) == ["", "MNIST", "CIFAR-10 (JPEG)"]
-    facts = table.set_index("")
     every = pd.concat(frames.values()).drop_duplicates("run_id")
-    counts = every["dataset"].value_counts()
-    assert [int(n) for n in facts.loc["records"]] == [counts["mnist"], counts["cifar10_jpeg"]]
-    assert facts.loc["processors", "MNIST"] == (
-        f"none, none, bf16 ({counts['mnist'] - 1} runs); GenuineIntel, AVX2, no bf16 (1 run)"
-    )
-    assert facts.loc["processors", "CIFAR-10 (JPEG)"] == "none, none, bf16"
-    assert facts.loc["hours of training", "MNIST"] == f"{10 + (counts['mnist'] - 1) / 3600:.1f}"
+    counts, facts = every["dataset"].value_counts(), table.set_index("")
+    mnist, images = counts["mnist"], counts["cifar10_jpeg"]
+    assert [int(n) for n in facts.loc["records"]] == [mnist, images]
+    assert facts.loc["processors"].tolist() == [
+        f"none, none, bf16 ({mnist - 1} runs); GenuineIntel, AVX2, no bf16 (1 run)",
+        "none, none, bf16",
+    ]
+    assert facts.loc["hours of training", "MNIST"] == f"{10 + (mnist - 1) / 3600:.1f}"
     assert facts.loc["blocks", "MNIST"] == "200 to 209"
     assert facts.loc["fingerprint (SHA-256)"].nunique() == 2
     assert appendix.provenance({}).empty

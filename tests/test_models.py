@@ -56,23 +56,16 @@ def test_the_parameterless_shortcut_subsamples_and_fills_with_zeros():
 
 @pytest.mark.parametrize("name", ["resnet8", "mlp-8", "airbench-4-8-8"])
 def test_stored_weights_bring_back_the_very_net_buffers_included(name):
-    spec = ModelSpec.named(name)
-    model = models.build(spec, SHAPE, 10, seed=0).train()
+    model, other = (models.build(ModelSpec.named(name), SHAPE, 10, seed).train() for seed in (0, 1))
     model.see(torch.randint(0, 256, (60, *SHAPE), dtype=torch.uint8))
-    for _ in range(3):
-        model(torch.rand(8, *SHAPE))  # moves the running means
+    model(torch.rand(8, *SHAPE))  # moves the running means
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.num_batches_tracked += 70_000  # a count that half precision cannot hold
-    content = run._packed(model, "net")
-    other = models.build(spec, SHAPE, 10, seed=1)
-    other.load_state_dict(run.load_safetensors(content))
-    for key, value in model.state_dict().items():
-        kept = other.state_dict()[key]
-        assert kept.dtype == value.dtype
-        assert torch.equal(
-            kept, value.half().to(value.dtype) if value.is_floating_point() else value
-        )
+    other.load_state_dict(run.load_safetensors(run._packed(model, "net")))
+    for kept, value in zip(other.state_dict().values(), model.state_dict().values(), strict=True):
+        rounded = value.half().to(value.dtype) if value.is_floating_point() else value
+        assert kept.dtype == value.dtype and torch.equal(kept, rounded)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +84,9 @@ def test_a_net_is_named_by_its_label_and_an_unknown_one_refused_in_one_sentence(
 
 @pytest.mark.parametrize("name", ["mlp-8", "resnet8"])
 def test_a_net_subtracts_the_mean_image_or_colour_of_its_training_images(name):
-    images = torch.randint(0, 256, (40, *SHAPE), dtype=torch.uint8)
-    net = models.build(ModelSpec.named(name), SHAPE, 10, seed=0).eval()
-    x = torch.rand(3, *SHAPE)
+    """Weights without a mean load as those of a net that subtracts none."""
+    images, x = torch.randint(0, 256, (40, *SHAPE), dtype=torch.uint8), torch.rand(3, *SHAPE)
+    net, other = (models.build(ModelSpec.named(name), SHAPE, 10, seed).eval() for seed in (0, 1))
     before = net(x)
     assert torch.equal(before, net.net(x))  # nothing is subtracted before it has seen an image
     net.see(images)
@@ -101,14 +94,7 @@ def test_a_net_subtracts_the_mean_image_or_colour_of_its_training_images(name):
     mean = mean if name == "mlp-8" else mean.mean((1, 2), keepdim=True)
     torch.testing.assert_close(net(x), net.net((x - mean).float()))
     assert not torch.equal(net(x), before)
-
-
-def test_weights_without_a_mean_load_as_those_of_a_net_that_subtracts_none():
-    net = models.build(ModelSpec("mlp", (8,)), SHAPE, 10, seed=0)
-    net.see(torch.full((2, *SHAPE), 100, dtype=torch.uint8))
-    other = models.build(ModelSpec("mlp", (8,)), SHAPE, 10, seed=1)
     models.load_state(net, other.net.state_dict())
-    x = torch.rand(3, *SHAPE)
     assert torch.equal(net(x), other(x))
 
 
@@ -157,8 +143,9 @@ def test_an_mlp_drops_inputs_and_hidden_units_each_by_its_own_share():
 def test_int8_weights_are_whole_multiples_and_close(name):
     net = models.build(ModelSpec.named(name), SHAPE, 10, seed=0)
     before = copy.deepcopy(net.state_dict())
-    found = models.int8(net)
-    for (key, weight), after in zip(net.named_parameters(), found.parameters(), strict=True):
+    for (key, weight), after in zip(
+        net.named_parameters(), models.int8(net).parameters(), strict=True
+    ):
         assert torch.equal(weight, before[key])  # the net itself stays
         if weight.ndim == 1:
             assert torch.equal(after, weight)
