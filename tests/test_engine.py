@@ -142,26 +142,21 @@ def test_an_interrupted_call_keeps_what_is_finished_and_the_next_one_goes_on(
                              "    last = (here / 'first').exists()\n"
                              "    (here / ('second' if last else 'first')).touch()\n"
                              "    time.sleep(3600 if last else 0)\n")  # fmt: skip
+    words = [sys.executable, "-m", "darkknowledge", *SNAKEMAKE, "--", "--cores", "1"]
     first = subprocess.Popen(
-        [sys.executable, "-m", "darkknowledge", *SNAKEMAKE, "--", "--cores", "1"],
-        cwd=trained,
-        env=os.environ | {"PYTHONPATH": path},
-        stderr=subprocess.PIPE,
-        text=True,
+        words, cwd=trained, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
     )
     wait_until((trained / "site" / "second").exists, first)
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=HANG)
     assert first.returncode == 130
     assert "Finished runs are kept; the same command goes on." in said
-    kept = record_times(trained)
-    table = pd.read_csv(trained / "results" / "tiny" / "q2.csv")
+    kept, table = record_times(trained), pd.read_csv(trained / "results" / "tiny" / "q2.csv")
     assert len(kept) == table["test_errors"].count() == 3
     done = here(trained, *SNAKEMAKE)
     assert done.returncode == 0, done.stderr
     assert "1 runs trained, 3 were stored already" in done.stdout
-    assert records(trained) == records(project)
-    assert kept.items() <= record_times(trained).items()
+    assert records(trained) == records(project) and kept.items() <= record_times(trained).items()
 
 
 def test_a_job_whose_teacher_lost_its_weights_waits_for_them(trained, specs):

@@ -182,11 +182,10 @@ def test_a_weaker_net_teaches_a_stronger_one_in_q5_and_a_half_trained_one_in_q7(
             weaker = one.spec.teacher.model.hidden < one.spec.model.hidden
             assert weaker == (one.arm == "by_weak")
     of = PLANS[profile]["q7"]
-    whole = next(one.spec.recipe.epochs for one in of if one.arm == "teacher")
-    for one in of:
-        if one.arm.startswith("kd_teacher"):
-            share = float(one.arm.rpartition("_")[2])
-            assert one.spec.teacher.recipe.epochs == max(1, round(share * whole)) < whole
+    (whole,) = {one.spec.recipe.epochs for one in of if one.arm == "teacher"}
+    for one in (one for one in of if one.arm.startswith("kd_teacher")):
+        share = float(one.arm.rpartition("_")[2])
+        assert one.spec.teacher.recipe.epochs == max(1, round(share * whole)) < whole
 
 
 @each
@@ -205,15 +204,13 @@ def test_equal_budget_has_the_flops_of_teacher_and_student_together():
     arms = {one.arm: one.spec for one in reversed(PLANS["paper"]["q2"])}
 
     def products(arm: str) -> int:
-        (a, b), epochs = arms[arm].model.hidden, arms[arm].recipe.epochs
-        return (784 * a + a * b + b * 10) * epochs
+        a, b = arms[arm].model.hidden
+        return (784 * a + a * b + b * 10) * arms[arm].recipe.epochs
 
     both = products("teacher") + products("kd")
     assert products("hard_equal_budget") == pytest.approx(both, rel=0.002)
-    twice, hard = (
-        select("paper", "q5", f"{arm} large")[200].recipe.epochs
-        for arm in ("hard_equal_budget", "hard")
-    )
+    large = (select("paper", "q5", f"{arm} large")[200] for arm in ("hard_equal_budget", "hard"))
+    twice, hard = (spec.recipe.epochs for spec in large)
     assert twice == 2 * hard
 
 
