@@ -46,7 +46,6 @@ SLOWER = {*SLOW, "pandas", "scipy", "numpy"}
 
 
 def called(*words: str, encoding: str = "utf-8", **environment: str):
-    """A command in the repository."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
     return subprocess.run(
         words, cwd=REPOSITORY, env=environment, capture_output=True, encoding=encoding

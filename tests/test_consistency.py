@@ -1,8 +1,9 @@
-"""A record that contradicts itself, its teacher's or its table's words is refused by name, however good
-its checksum: whoever forges one below renews that."""
+"""A record that contradicts its type, itself, its teacher's or its table's words is refused by name,
+however good its checksum: whoever forges one below renews that."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 
 from conftest import REPOSITORY, small_grid, small_run, synthetic_data, whole_record
 from darkknowledge import cli, layout, params, study, survey
-from darkknowledge.layout import SHIFTS, Record
+from darkknowledge.experiment import run
+from darkknowledge.layout import SHIFTS, Divergence, Record
 from darkknowledge.paper.paper import Paper
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import LABELS, SETTINGS, RecordError, Store, checksum
@@ -30,7 +32,6 @@ TRUTH = "".join(random.Random(1).choices("0123456789", k=200))
 
 
 def wrong_on(spec: RunSpec, count: int) -> str:
-    """Predictions with so many errors."""
     wrong = set(random.Random(spec.run_id).sample(range(len(TRUTH)), count))
     return "".join(str((int(c) + (i in wrong)) % 10) for i, c in enumerate(TRUTH))
 
@@ -82,7 +83,6 @@ def test_no_number_that_follows_from_others_can_be_another(way):
 
 
 def move(record: dict, part: str, cell: tuple[int, int], to: tuple[int, int]) -> None:
-    """Count an image in another cell of a confusion."""
     matrix = inside(record, (*part.split("."), "confusion"))
     matrix[cell[0]][cell[1]] -= 1
     matrix[to[0]][to[1]] += 1
@@ -188,12 +188,95 @@ def test_every_stored_record_agrees_with_itself_and_with_its_teachers(caplog):
     assert not caplog.records
 
 
+# -- with its type -----------------------------------------------------------------------------------
+
+#: What the oldest records lack.
+LATER = (("soft_targets",), ("unseen",), ("test_int8",), ("provenance", "processor"))
+
+
+def places(value, way=()):
+    """The way to every value of a record but its settings, of which one entry of a list suffices."""
+    if way and way[0] == "spec":
+        return
+    if way:
+        yield way
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*way, key))
+    elif isinstance(value, list) and value:
+        yield from places(value[-1], (*way, len(value) - 1))
+
+
+def changed(way, value) -> dict:
+    found = record_of(SPEC)
+    inside(found, way[:-1])[way[-1]] = value
+    return found
+
+
+def test_a_record_as_runs_write_it_is_laid_out_as_its_type_says(store, synthetic):
+    for spec in small_grid():
+        run.execute(spec, store)
+        written = json.loads(store.record_path(spec.data.name, spec.run_id).read_text())
+        layout.check(written, Record)
+        assert set(written) == set(Record.__annotations__)  # nothing is left undocumented
+
+
+@pytest.mark.parametrize(
+    "way", list(places(record_of(SPEC))), ids=lambda way: ".".join(map(str, way))
+)
+def test_a_value_of_another_type_is_refused_by_name(way):
+    now = inside(record_of(SPEC), way)
+    odd = "words" if not isinstance(now, str) else 3
+    for value in (odd, 3 if now is True else True, {"a": 1}, [["b"]], 10**400):
+        with pytest.raises(ValueError, match=str(way[0])) as error:
+            layout.check(changed(way, value), Record)
+        assert len(str(error.value)) < 120
+
+
+@pytest.mark.parametrize(
+    "way", [w for w in places(record_of(SPEC)) if isinstance(w[-1], str)], ids=str
+)
+def test_a_value_that_is_not_there_is_refused_by_name_unless_old_records_lack_it(way):
+    found = record_of(SPEC)
+    del inside(found, way[:-1])[way[-1]]
+    if way in LATER or way[:2] == ("provenance", "versions") != way:
+        layout.check(found, Record)
+        return
+    with pytest.raises(ValueError, match=way[-1]):
+        layout.check(found, Record)
+
+
+@pytest.mark.parametrize(
+    ("way", "value", "says"),
+    [
+        (("provenance", "finished"), "yesterday", "yesterday"),
+        (("provenance", "finished"), "2026-01-01T00:00:00", "time zone"),
+        (("unseen", "images"), 0, "images"),
+        (("test", "nll"), None, "test.nll"),
+        (("history", "epoch"), [1, 2.0], "epoch"),
+        (("soft_targets",), None, ""),  # null stands where it may, a whole number for a number
+        (("test", "teacher_kl"), None, ""),
+        (("test", "nll"), 1, ""),
+        (("history", "loss_hard"), [1, 0.5], ""),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_refused_and_another_spelling_is_not(way, value, says):
+    with pytest.raises(ValueError, match=says) if says else contextlib.nullcontext():
+        layout.check(changed(way, value), Record)
+
+
+@pytest.mark.parametrize("kind", [Record, Divergence])
+@pytest.mark.parametrize("value", [[], {}, "x", None, 3])
+def test_what_is_no_record_at_all_is_refused(value, kind):
+    with pytest.raises(ValueError, match="it is not a dict|run_id is missing"):
+        layout.check(value, kind)
+
+
 # -- with its teacher's, and with the table ---------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def study_of_two(tmp_path_factory) -> Store:
-    """Records and tables of the quick profile."""
     return results(tmp_path_factory.mktemp("study") / "results", "quick")
 
 

@@ -60,7 +60,6 @@ if __name__ == "__main__":
 
 
 def told(text: str) -> None:
-    """Print a line of counts; ``make torture`` shows them."""
     print(f"\n  {text}", flush=True)
 
 
@@ -97,7 +96,6 @@ class Sweep:
         return self.check()
 
     def trained(self) -> list[str]:
-        """The runs whose training began, in order."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
     def processes(self) -> list[psutil.Process]:
@@ -139,7 +137,6 @@ def linux(test):
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory) -> dict[str, dict]:
-    """The records of an undisturbed sweep, by name."""
     sweep = Sweep(tmp_path_factory.mktemp("calm") / "project")
     found = sweep.complete()
     assert len(found) == len(sweep.trained()) == len(set(sweep.trained())) > 10

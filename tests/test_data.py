@@ -154,7 +154,6 @@ def test_the_large_sets_are_whole_where_they_are(name, sign, n):
 
 @pytest.fixture
 def few_digits(tmp_path) -> DataSpec:
-    """Raw files like MNIST's, of a few images; their spec."""
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for part, seed in (("train", 1), ("t10k", 2)):

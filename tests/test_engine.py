@@ -52,7 +52,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def untrained(project: Path, tmp_path: Path) -> Path:
-    """The same project without results."""
     shutil.copytree(project / "params", tmp_path / "params")
     return tmp_path
 
@@ -74,7 +73,6 @@ def specs(project: Path) -> list[RunSpec]:
 
 
 def records(folder: Path) -> dict[str, dict]:
-    """All records by name, without their times."""
     paths = folder.glob("results/runs/*/*.json")
     return {path.name: timeless(json.loads(path.read_text(encoding="utf-8"))) for path in paths}
 

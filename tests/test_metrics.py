@@ -15,7 +15,6 @@ LN3 = math.log(3)
 
 
 def sure(*classes: int, of: int = 3) -> torch.Tensor:
-    """Logits that predict ``classes``."""
     return 5 * torch.eye(of, dtype=torch.float64)[list(classes)]
 
 

@@ -150,7 +150,6 @@ RECIPE = "optimiser: sgd, lr: 0.1, epochs: 1"
 
 @pytest.fixture
 def books(tmp_path, monkeypatch) -> Path:
-    """The folder of a project whose shared files are to be written."""
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "recipes.yaml").write_text(f"fast: {{{RECIPE}}}\n")
     monkeypatch.chdir(tmp_path)

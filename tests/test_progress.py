@@ -14,7 +14,6 @@ from darkknowledge.survey import Throughput
 
 
 class Clock:
-    """Time that passes when it is told to."""
 
     now = 1000.0
 

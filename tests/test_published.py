@@ -18,7 +18,6 @@ SHAPE = (1, 8, 8)
 
 @pytest.fixture(params=["fp32"])
 def weights(store, synthetic, request):
-    """Trained weights with their card."""
     record = run.execute(replace(small_run(epochs=4), precision=request.param), store)
     published.write_card(store, record)
     return store.weights_path(record["run_id"])

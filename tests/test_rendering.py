@@ -157,7 +157,6 @@ def test_an_installation_that_fails_is_removed_and_not_tried_again(machine, monk
 
 @pytest.fixture
 def small(tmp_path) -> Path:
-    """A project whose document is a line long."""
     root = small_project.make(tmp_path / "project")
     for document in execution.DOCUMENTS:
         (root / document).write_text('---\ntitle: "A"\nauthor: "B"\n---\n\nWords.\n')

@@ -23,7 +23,6 @@ TEACHER, BASELINE, STUDENT = small_grid()
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the runs that were really trained, in order."""
     names = []
 
     def spy(*args, name, **kwargs):

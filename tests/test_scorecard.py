@@ -34,7 +34,6 @@ def of_q2(**rest):
 
 
 def row(mean=100.0, published=100.0, unit="errors of 10000", half=5.0, **rest) -> scorecard.Row:
-    """A row with intervals of so much to both sides."""
     theirs, ours = (Effect(9, v, v - half, v + half, math.nan) for v in (published, mean))
     values = {"id": "a", "source": "hinton2015", "what": "a net", "recipe_difference": "its epochs"}
     return scorecard.Row(**values | {"unit": unit, "published": theirs, "ours": ours} | rest)

@@ -118,7 +118,6 @@ def test_sums_and_differences_take_the_blocks_that_both_sides_have():
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:
-    """A question's frame, of whose runs those with errors have a record."""
 
     def row(arm: str, block: int, errors: float | None, vendor: str = "a") -> dict:
         processor = {"vendor": vendor, "capability": "AVX512", "bf16": True}

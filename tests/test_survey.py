@@ -21,7 +21,6 @@ PLANS = registry.grids(CHOSEN)
 
 
 def keep(store: Store, spec: RunSpec, **provenance) -> None:
-    """Store a record of a run that nobody trained."""
     record = whole_record(spec)
     record["provenance"] |= provenance
     store.write(spec.data.name, record)
@@ -46,7 +45,6 @@ def no_gpu(monkeypatch) -> None:
 
 
 def waiting(plans, store, throughput=None, outcome=None) -> list[str]:
-    """The lines on what waits for a device."""
     outcome = outcome or survey.survey(survey.specs(plans), store)[0]
     return survey.waiting(plans, outcome, throughput or survey.Throughput(store, []))
 

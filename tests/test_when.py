@@ -30,7 +30,6 @@ OUTCOMES = {
 
 @pytest.fixture(scope="module")
 def findings():
-    """All questions, with records of one block."""
     return {
         q: found(q, lambda p: 40, chosen=params.read("quick", q), measured=lambda p: p.block == 0)
         for q in QUESTIONS

@@ -56,7 +56,6 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def rendered(folder, store):
-    """What ``darkknowledge render paper`` in all three formats says and leaves."""
     words = ["render", "paper", "--results", str(store), "--to", "html", "typst", "gfm"]
     done = command(folder, sys.executable, "-c", LOADED, *words)
     assert done.returncode == 0, done.stderr
@@ -80,7 +79,6 @@ def page(source) -> Page:
 
 @pytest.fixture(scope="module")
 def texts(page, pdf, made) -> dict[str, str]:
-    """What each edition says."""
     sheets = "\n".join(sheet.extract_text() for sheet in pdf.pages)
     markdown = (made / "index.md").read_text(encoding="utf-8")
     return {"html": page.text, "pdf": sheets, "md": markdown}
@@ -156,7 +154,6 @@ def test_every_figure_has_its_alternative_text_in_every_edition(page, pdf, texts
 
 
 def structure(pdf: pypdf.PdfReader):
-    """All elements of a tagged PDF's structure."""
     left = [pdf.trailer["/Root"]["/StructTreeRoot"]["/K"]]
     while left:
         node = left.pop().get_object()
