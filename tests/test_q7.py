@@ -75,10 +75,7 @@ COSTS = {
     "better": ("saves 30.", "A teacher helps on images that it never saw: 30."),
     "slight": ("less than matters", "A teacher helps on images that it never saw: 4."),
     "worse": ("adds 30.", "A teacher does harm on images that it never saw: 30."),
-    "equivalent": (
-        "makes no difference that matters",
-        "distillation makes no difference that matters",
-    ),
+    "equivalent": ("no difference that matters", "distillation makes no difference that matters"),
     "imprecise": ("has an effect too imprecise to tell", "Whether a teacher helps on images that"),
     "few": ("too few pairs for a verdict", "too few pairs for a verdict"),
     "none": ("", ""),

@@ -260,18 +260,3 @@ def test_a_file_that_changes_is_read_again(stored, opened, caplog):
 
 
 # -- what else is refused ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (lambda frame: frame.head(0), "no rows"),
-        (lambda frame: frame.assign(seed="three"), "three"),
-        (lambda frame: frame.assign(seed=float("nan")), "seed is no number"),
-        (lambda frame: frame.drop(columns="epochs"), "it lacks 'epochs'"),
-    ],
-)
-def test_a_table_of_another_form_is_refused_in_one_sentence(store, table, spoil, says):
-    store.write_table("paper", "q4", spoil(table))
-    with pytest.raises(RecordError, match=rf"q4\.csv is no table.*{says}.* train paper q4"):
-        store.read_table("paper", "q4")
