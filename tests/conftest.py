@@ -196,4 +196,3 @@ def synthetic(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
-

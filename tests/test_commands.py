@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -122,15 +123,13 @@ def left(*words: str) -> int:
 
 
 def test_throughput_is_measured_once_however_many_runs_wait(monkeypatch, store, capsys):
-    made, init = [], survey.Throughput.__init__
+    how = {"autospec": True, "side_effect": survey.Throughput.__init__}
     monkeypatch.setattr(survey, "trainable", lambda device, precision: False)
-    monkeypatch.setattr(
-        survey.Throughput, "__init__", lambda self, *a: (made.append(1), init(self, *a))[1]
-    )
     monkeypatch.chdir(REPOSITORY)
-    for number, command in enumerate(("train", "status"), 1):
-        assert left(command, "quick", "--results", str(store.root)) == cli.LEFT
-        assert made == [1] * number
+    for command in ("train", "status"):
+        with mock.patch.object(survey.Throughput, "__init__", **how) as measured:
+            assert left(command, "quick", "--results", str(store.root)) == cli.LEFT
+        assert measured.call_count == 1
     assert len(capsys.readouterr().out.splitlines()) < 2 * 30
 
 

@@ -14,7 +14,6 @@ from darkknowledge.survey import Throughput
 
 
 class Clock:
-
     now = 1000.0
 
     def monotonic(self) -> float:

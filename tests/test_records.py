@@ -244,9 +244,9 @@ def test_a_record_is_read_once_as_long_as_its_file_stays_as_it_is(stored, opened
 
 def test_a_file_that_changes_is_read_again(stored, opened, caplog):
     path, whole = stored.record_path("mnist", ID), stored.read("mnist", ID)
-    content = path.read_bytes()
+    content, before = path.read_bytes(), path.stat()
     path.write_bytes(content.replace(b"0123", b"0124", 1))  # as long as before, and as old
-    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert stored.read("mnist", ID) is None and "checksum" in caplog.text
     path.unlink()
     assert stored.read("mnist", ID) is None
@@ -254,9 +254,9 @@ def test_a_file_that_changes_is_read_again(stored, opened, caplog):
     assert stored.read("mnist", ID) == whole
     stored.write("mnist", {**whole, "label": "another"})
     assert stored.read("mnist", ID)["label"] == "another"
-    before = len(opened)
+    times = len(opened)
     path.touch()
-    assert stored.read("mnist", ID)["label"] == "another" and len(opened) == before + 1
+    assert stored.read("mnist", ID)["label"] == "another" and len(opened) == times + 1
 
 
 # -- what else is refused ---------------------------------------------------------------------------
