@@ -85,7 +85,8 @@ def test_what_a_question_cannot_be_asked_with_is_refused_before_anything_is_trai
     found = params.read("quick", question).settings() if question in QUESTIONS else {}
     found = {name: value for name, value in (found | values).items() if value is not None}
     with pytest.raises(SpecError, match=says) as error:
-        QUESTIONS[question].grid(params.make(question, found))
+        chosen = params.make(question, found)
+        QUESTIONS[question].grid(chosen)
     assert "\n" not in str(error.value)
 
 
