@@ -78,6 +78,11 @@ def page(source) -> Page:
 
 
 @pytest.fixture(scope="module")
+def pdf(made) -> pypdf.PdfReader:
+    return pypdf.PdfReader(made / "index.pdf")
+
+
+@pytest.fixture(scope="module")
 def texts(page, pdf, made) -> dict[str, str]:
     sheets = "\n".join(sheet.extract_text() for sheet in pdf.pages)
     markdown = (made / "index.md").read_text(encoding="utf-8")
