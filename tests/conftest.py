@@ -76,10 +76,7 @@ def small_grid() -> list[RunSpec]:
 
 def metrics(pairs: Counter[tuple[int, int]], taught: bool) -> dict[str, Any]:
     """Metrics of a split whose images of a true class were called another so often."""
-    n, right = (
-        pairs.total(),
-        sum(count for (true, called), count in pairs.items() if true == called),
-    )
+    n, right = pairs.total(), sum(pairs[i, i] for i in range(10))
     return {
         "n": n,
         "errors": n - right,
@@ -197,22 +194,3 @@ def synthetic(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
-
-
-@pytest.fixture(scope="session")
-def mnist_root() -> Path:
-    """A folder that holds MNIST; the test is skipped where there is none."""
-    places = [os.environ.get("DARKKNOWLEDGE_DATA"), REPOSITORY.parent / "shared" / "data"]
-    for place in filter(None, places):
-        if (Path(place) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
-            return Path(place)
-    pytest.skip("MNIST is not here: set DARKKNOWLEDGE_DATA to a folder that holds MNIST/raw/.")
-
-
-@pytest.fixture(scope="session")
-def cifar_root() -> Path:
-    """A folder that holds the CIFAR-10 mirror; the test is skipped where there is none."""
-    place = os.environ.get("DARKKNOWLEDGE_DATA")
-    if place and (Path(place) / "cifar10-jpeg" / "train").is_dir():
-        return Path(place)
-    pytest.skip("The CIFAR-10 mirror is not here: DARKKNOWLEDGE_DATA must hold cifar10-jpeg/.")

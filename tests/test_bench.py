@@ -33,9 +33,9 @@ def test_the_usual_loss_is_the_one_of_this_study():
 def test_both_input_pipelines_show_the_same_images(case):
     split = speed.random_split(replace(case, images=8))
     shown = speed.Images(split, transforms.ToTensor())
-    for i, (image, label) in enumerate(shown[i] for i in range(8)):
-        torch.testing.assert_close(image, split.images[i] / 255)
-        assert label == split.labels[i]
+    images, labels = zip(*(shown[i] for i in range(8)), strict=True)
+    torch.testing.assert_close(torch.stack(images), split.images / 255)
+    assert list(labels) == split.labels.tolist()
 
 
 @pytest.mark.slow

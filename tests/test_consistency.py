@@ -1,35 +1,38 @@
-"""A record that contradicts itself, its teacher's or its table's words is refused by name, however good
-its checksum: whoever forges one below renews that."""
+"""A record that contradicts its type, itself, its teacher's or its table's words is refused by name,
+however good its checksum: whoever forges one below renews that."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import json
+import operator
 import random
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from conftest import REPOSITORY, small_grid, small_run, synthetic_data, whole_record
 from darkknowledge import cli, layout, study
-from darkknowledge.experiment import survey
-from darkknowledge.layout import SHIFTS, Record
+from darkknowledge.experiment import run, survey
+from darkknowledge.layout import SHIFTS, Divergence, Record
 from darkknowledge.paper.paper import Paper
 from darkknowledge.questions import params
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import LABELS, SETTINGS, RecordError, Store, checksum
 from darkknowledge.spec import RunSpec
+from fabricated import results
 
 TRUTH = "".join(random.Random(1).choices("0123456789", k=200))
 
 
 def wrong_on(spec: RunSpec, count: int) -> str:
-    """Predictions with so many errors."""
     wrong = set(random.Random(spec.run_id).sample(range(len(TRUTH)), count))
     return "".join(str((int(c) + (i in wrong)) % 10) for i, c in enumerate(TRUTH))
 
@@ -64,74 +67,46 @@ DERIVED = [
 ]
 
 
-def inside(record: dict, way: tuple) -> object:
-    for key in way:
-        record = record[key]
-    return record
+def inside(record: dict, way: tuple) -> Any:
+    return functools.reduce(operator.getitem, way, record)
 
 
 @pytest.mark.parametrize("way", DERIVED, ids=lambda way: ".".join(map(str, way)))
-@pytest.mark.parametrize("labels", [TRUTH, ""], ids=["labels", "none"])
-def test_no_number_that_follows_from_others_can_be_another(way, labels):
+def test_no_number_that_follows_from_others_can_be_another(way):
     record = record_of(SPEC)
-    layout.check(record, Record, labels)
-    for step in (1, -1, 0.25) if way[-1] == "accuracy" else (1, -1, 100):
-        forged = copy.deepcopy(record)
-        inside(forged, way[:-1])[way[-1]] += step
-        with pytest.raises(ValueError, match=way[0]):
-            layout.check(forged, Record, labels)
+    for labels in (TRUTH, ""):
+        layout.check(record, Record, labels)
+        for step in (1, -1, 0.25) if way[-1] == "accuracy" else (1, -1, 100):
+            forged = copy.deepcopy(record)
+            inside(forged, way[:-1])[way[-1]] += step
+            with pytest.raises(ValueError, match=way[0]):
+                layout.check(forged, Record, labels)
 
 
 def move(record: dict, part: str, cell: tuple[int, int], to: tuple[int, int]) -> None:
-    """Count an image in another cell of a confusion."""
-    for (i, j), step in ((cell, -1), (to, 1)):
-        inside(record, part.split("."))["confusion"][i][j] += step
+    matrix = inside(record, (*part.split("."), "confusion"))
+    matrix[cell[0]][cell[1]] -= 1
+    matrix[to[0]][to[1]] += 1
 
 
 def recount(record: dict, part: str) -> None:
     """Let errors and accuracy follow from a confusion."""
-    metrics = record[part]
-    metrics["n"] = sum(map(sum, metrics["confusion"]))
-    metrics["errors"] = metrics["n"] - sum(metrics["confusion"][c][c] for c in range(10))
-    metrics["accuracy"] = 1 - metrics["errors"] / metrics["n"]
-
-
-def fewer_errors(record: dict) -> None:
-    """One that has all numbers of ``test`` agree with each other."""
-    move(record, "test", (0, 1), (0, 0))
-    recount(record, "test")
-
-
-def swap_predictions(record: dict) -> None:
-    """Of two images of different classes that are called differently."""
-    called = list(record["predictions"])
-    i, j = next(
-        (i, j)
-        for i in range(len(called))
-        for j in range(i)
-        if TRUTH[i] != TRUTH[j] and called[i] != called[j]
-    )
-    called[i], called[j] = called[j], called[i]
-    record["predictions"] = "".join(called)
-
-
-def longer(record: dict) -> None:
-    for values in record["history"].values():
-        values.append(values[-1])
+    matrix = record[part]["confusion"]
+    n, right = sum(map(sum, matrix)), sum(matrix[c][c] for c in range(10))
+    record[part] |= {"n": n, "errors": n - right, "accuracy": 1 - (n - right) / n}
 
 
 #: Forgeries that change several numbers, or none: what each is refused for.
 FORGERIES: dict[str, tuple[Callable[[dict], object], str]] = {
-    "fewer errors": (fewer_errors, "predictions"),
-    "other predictions": (swap_predictions, "predictions"),
+    "fewer errors": (
+        lambda r: (move(r, "test", (0, 1), (0, 0)), recount(r, "test")), "predictions"),
+
     "a prediction changed": (lambda r: r.update(predictions="9" * 200), "predictions"),
     "no prediction": (lambda r: r.update(predictions=""), "predictions"),
     "no digits": (lambda r: r.update(predictions="\x01" * 200), "predictions"),
     "validation": (lambda r: move(r, "validation", (0, 1), (0, 0)), "validation.errors"),
-    "less validation": (
-        lambda r: (r["validation"]["confusion"][0].__setitem__(0, 1), recount(r, "validation")),
-        "validation.n",
-    ),
+    "less validation": (lambda r: (r["validation"]["confusion"][0].__setitem__(0, 1),
+                                   recount(r, "validation")), "validation.n"),
     "a matrix cut": (lambda r: r["test"]["confusion"].pop(), "test.confusion"),
     "a row cut": (lambda r: r["test"]["confusion"][4].pop(), "test.confusion"),
     "no image": (lambda r: r["unseen"]["none"].update(confusion=[[0] * 10] * 10), "unseen.none"),
@@ -140,16 +115,15 @@ FORGERIES: dict[str, tuple[Callable[[dict], object], str]] = {
     "seen after all": (lambda r: r.update(unseen=None), "unseen"),
     "other classes": (lambda r: r["unseen"].update(classes=[2, 7]), "unseen.classes"),
     "an epoch less": (lambda r: [v.pop() for v in r["history"].values()], "history"),
-    "an epoch more": (longer, "history"),
+    "an epoch more": (lambda r: [v.append(v[-1]) for v in r["history"].values()], "history"),
     "a curve cut": (lambda r: r["history"]["seconds"].pop(), "history"),
     "no teacher": (lambda r: r.update(teacher_weights_sha256=None), "teacher_weights_sha256"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("how", FORGERIES)
 def test_a_record_that_contradicts_itself_is_named_and_set_aside(stored, caplog, how):
-    forge, says = FORGERIES[how]
-    record = record_of(SPEC)
+    (forge, says), record = FORGERIES[how], record_of(SPEC)
     stored.write("mnist5k", record)
     assert stored.read("mnist5k", SPEC.run_id)
     forge(record)
@@ -193,17 +167,15 @@ def test_predictions_fit_labels_exactly_if_they_make_the_confusion(data):
     pairs = data.draw(st.lists(st.tuples(one, one), min_size=1, max_size=40))
 
     def fits(pairs, counts) -> bool:
-        labels, called = (
-            "".join(f"{c:0{width}}" for c in side) for side in zip(*pairs, strict=True)
-        )
+        sides = zip(*pairs, strict=True)
+        labels, called = ("".join(f"{c:0{width}}" for c in side) for side in sides)
         matrix = [[counts[i, j] for j in range(classes)] for i in range(classes)]
         return layout.fits({"test": {"confusion": matrix}, "predictions": called}, labels)
 
     assert fits(pairs, Counter(pairs))
     place, other = data.draw(st.integers(0, len(pairs) - 1)), data.draw(st.tuples(one, one))
     assume(other != pairs[place])
-    forged = [*pairs[:place], other, *pairs[place + 1 :]]
-    assert not fits(forged, Counter(pairs))
+    assert not fits([*pairs[:place], other, *pairs[place + 1 :]], Counter(pairs))
     assert not fits([*pairs, other], Counter(pairs))
     assert not fits(pairs, Counter([*pairs, other]))
 
@@ -217,61 +189,130 @@ def test_every_stored_record_agrees_with_itself_and_with_its_teachers(caplog):
     assert not caplog.records
 
 
+# -- with its type -----------------------------------------------------------------------------------
+
+#: What the oldest records lack.
+LATER = (("soft_targets",), ("unseen",), ("test_int8",), ("provenance", "processor"))
+
+
+def places(value, way=()):
+    """The way to every value of a record but its settings, of which one entry of a list suffices."""
+    if way and way[0] == "spec":
+        return
+    if way:
+        yield way
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*way, key))
+    elif isinstance(value, list) and value:
+        yield from places(value[-1], (*way, len(value) - 1))
+
+
+def changed(way, value) -> dict:
+    found = record_of(SPEC)
+    inside(found, way[:-1])[way[-1]] = value
+    return found
+
+
+def test_a_record_as_runs_write_it_is_laid_out_as_its_type_says(store, synthetic):
+    for spec in small_grid():
+        run.execute(spec, store)
+        written = json.loads(store.record_path(spec.data.name, spec.run_id).read_text())
+        layout.check(written, Record)
+        assert set(written) == set(Record.__annotations__)  # nothing is left undocumented
+
+
+@pytest.mark.parametrize(
+    "way", list(places(record_of(SPEC))), ids=lambda way: ".".join(map(str, way))
+)
+def test_a_value_of_another_type_is_refused_by_name(way):
+    now = inside(record_of(SPEC), way)
+    odd = "words" if not isinstance(now, str) else 3
+    for value in (odd, 3 if now is True else True, {"a": 1}, [["b"]], 10**400):
+        with pytest.raises(ValueError, match=str(way[0])) as error:
+            layout.check(changed(way, value), Record)
+        assert len(str(error.value)) < 120
+
+
+@pytest.mark.parametrize(
+    "way", [w for w in places(record_of(SPEC)) if isinstance(w[-1], str)], ids=str
+)
+def test_a_value_that_is_not_there_is_refused_by_name_unless_old_records_lack_it(way):
+    found = record_of(SPEC)
+    del inside(found, way[:-1])[way[-1]]
+    if way in LATER or way[:2] == ("provenance", "versions") != way:
+        layout.check(found, Record)
+        return
+    with pytest.raises(ValueError, match=way[-1]):
+        layout.check(found, Record)
+
+
+@pytest.mark.parametrize(
+    ("way", "value", "says"),
+    [
+        (("provenance", "finished"), "yesterday", "yesterday"),
+        (("provenance", "finished"), "2026-01-01T00:00:00", "time zone"),
+        (("unseen", "images"), 0, "images"),
+        (("test", "nll"), None, "test.nll"),
+        (("history", "epoch"), [1, 2.0], "epoch"),
+        (("soft_targets",), None, ""),  # null stands where it may, a whole number for a number
+        (("test", "teacher_kl"), None, ""),
+        (("test", "nll"), 1, ""),
+        (("history", "loss_hard"), [1, 0.5], ""),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_refused_and_another_spelling_is_not(way, value, says):
+    with pytest.raises(ValueError, match=says) if says else contextlib.nullcontext():
+        layout.check(changed(way, value), Record)
+
+
+@pytest.mark.parametrize("kind", [Record, Divergence])
+@pytest.mark.parametrize("value", [[], {}, "x", None, 3])
+def test_what_is_no_record_at_all_is_refused(value, kind):
+    with pytest.raises(ValueError, match="it is not a dict|run_id is missing"):
+        layout.check(value, kind)
+
+
 # -- with its teacher's, and with the table ---------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def study_of_two(tmp_path_factory) -> Store:
-    """Records and tables of two questions of the quick profile."""
-    store = Store(tmp_path_factory.mktemp("study") / "results")
-    store.keep("mnist5k", LABELS, TRUTH.encode())
-    for question in ("q2", "q4"):
-        chosen = params.read("quick", question)
-        for spec in specs_of(question):
-            store.write("mnist5k", record_of(spec, 20 + spec.seed))
-        study.write_table(question, chosen, store)
-    return store
+    return results(tmp_path_factory.mktemp("study") / "results", "quick")
 
 
 def specs_of(question: str) -> list[RunSpec]:
     return survey.specs(QUESTIONS[question].grid(params.read("quick", question)))
 
 
-def readers(root: Path, question: str, student: RunSpec) -> list[Callable[[], object]]:
-    """What counts or shows a student of a question."""
-    return [
-        lambda: survey.survey([student, student.teacher], Store(root)),
-        lambda: Store(root).read_table("quick", question),
-        lambda: study.table(question, params.read("quick", question), Store(root)),
-        lambda: Paper.load("quick", root),
-    ]
-
-
 @pytest.mark.parametrize("question", ["q2", "q4"])
 def test_a_teacher_of_other_weights_is_refused_by_all_who_show_or_count_its_students(
     study_of_two, question, capsys
 ):
-    root = study_of_two.root
+    store, chosen = study_of_two, params.read("quick", question)
     taught = {spec.teacher.run_id: spec for spec in specs_of(question) if spec.teacher}
     assert len(taught) > 1
     for teacher, student in taught.items():
-        path = study_of_two.record_path("mnist5k", teacher)
-        whole = path.read_bytes()
-        study_of_two.write(
-            "mnist5k", study_of_two.read("mnist5k", teacher) | {"weights_sha256": "c"}
-        )
-        for refuse in readers(root, question, student):
+        readers = [
+            lambda student=student: survey.survey([student, student.teacher], Store(store.root)),
+            lambda: Store(store.root).read_table("quick", question),
+            lambda: study.table(question, chosen, Store(store.root)),
+            lambda: Paper.load("quick", store.root),
+        ]
+        whole = store.record_path("mnist5k", teacher).read_bytes()
+        store.write("mnist5k", store.read("mnist5k", teacher) | {"weights_sha256": "c"})
+        for refuse in readers:
             with pytest.raises(RecordError, match="other weights .* copy both again") as error:
                 refuse()
             assert f"{teacher}.json" in str(error.value)
         for command in ("status", "claims") if teacher == [*taught][0] else ():
             with pytest.raises(SystemExit) as left:
-                cli.main([command, "quick", question, "--results", str(root)])
+                cli.main([command, "quick", question, "--results", str(store.root)])
             assert left.value.code not in (0, None)
             [said] = capsys.readouterr().err.splitlines()
             assert f"{teacher}.json" in said
-        path.write_bytes(whole)
-    for fine in readers(root, question, student):
+        store.record_path("mnist5k", teacher).write_bytes(whole)
+    for fine in readers:
         fine()
 
 
@@ -281,32 +322,14 @@ def test_a_student_whose_teacher_has_no_record_here_is_read(study_of_two, tmp_pa
     assert store.consistent("mnist5k", student.run_id)
 
 
-@settings(max_examples=25)
-@given(st.data())
-def test_a_table_whose_rows_are_mixed_up_is_refused(study_of_two, data):
-    question = data.draw(st.sampled_from(["q2", "q4"]))
-    frame = study.table(question, params.read("quick", question), study_of_two)
-    one, other = (data.draw(st.integers(0, len(frame) - 1)) for _ in range(2))
-    ids = frame["run_id"].tolist()
-    assume(ids[one] != ids[other])
-    ids[one], ids[other] = ids[other], ids[one]
-    study_of_two.write_table("mixed", question, frame.drop(columns="record").assign(run_id=ids))
-    with pytest.raises(
-        RecordError, match=rf"mixed/{question}\.csv says that .* writes it anew"
-    ) as error:
-        study_of_two.read_table("mixed", question)
-    assert ids[one] in str(error.value) or ids[other] in str(error.value)
-
-
 @pytest.mark.parametrize("column", [*SETTINGS, "teacher_run_id"])
 def test_a_table_that_says_another_setting_than_the_record_is_refused(study_of_two, column):
     frame = study.table("q4", params.read("quick", "q4"), study_of_two).drop(columns="record")
     taught = frame["teacher_run_id"] != ""
+    others = {"dataset": "mnist", "omitted": "1 2", "kept": "5", "teacher_run_id": "ab"}
     for row in (taught.idxmax(), taught.idxmin(), len(frame) - 1):  # a student, a teacher, the last
-        forged = frame.astype({column: object})
-        value = frame[column][row]
-        others = {"dataset": "mnist", "omitted": "1 2", "kept": "5", "teacher_run_id": "ab"}
-        other = others.get(column, 7777.0 if isinstance(value, float) else "x")
+        forged, value = frame.astype({column: object}), frame[column][row]
+        other = others.get(column, "x" if isinstance(value, str) else 7777.0)
         if not isinstance(value, (str, float)):
             other = not value if column in ("complement", "unlabelled", "noise") else 7777
         forged.at[row, column] = other

@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -59,7 +60,6 @@ if __name__ == "__main__":
 
 
 def told(text: str) -> None:
-    """Print a line of counts; ``make torture`` shows them."""
     print(f"\n  {text}", flush=True)
 
 
@@ -88,38 +88,25 @@ class Sweep:
             start_new_session=True,
         )
 
-    def complete(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """The same, waited for."""
-        process = self.start(*words)
-        out, err = process.communicate(timeout=HANG)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+    def complete(self) -> dict[str, dict]:
+        """Train the question to its end; returns the records, as :meth:`check` does."""
+        process = self.start(*QUESTION, "--jobs", "1")
+        _, said = process.communicate(timeout=HANG)
+        assert process.returncode == 0, said
+        return self.check()
 
     def trained(self) -> list[str]:
-        """The runs whose training began, in order."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
-    def processes(self) -> list[int]:
+    def processes(self) -> list[psutil.Process]:
         """All that run in the folder, whoever started them; zombies do not."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if (entry / "cwd").resolve(strict=True) == self.folder.resolve():
-                    found.append(int(entry.name))
-        return found
+        every = psutil.process_iter(["cwd", "cmdline", "ppid"])
+        return [one for one in every if one.info["cwd"] == str(self.folder.resolve())]
 
-    def workers(self, parent: int) -> list[int]:
+    def workers(self, parent: int) -> list[psutil.Process]:
         """Those that train: forked from the server, which is the parent's own child."""
-        found = []
-        for process in self.processes():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-                place = Path(f"/proc/{process}")
-                forked = b"forkserver" in (place / "cmdline").read_bytes()
-                ancestor = (
-                    (place / "stat").read_text(encoding="utf-8").rpartition(") ")[2].split()[1]
-                )
-                if forked and int(ancestor) != parent:
-                    found.append(process)
-        return found
+        forked = [p for p in self.processes() if "forkserver" in " ".join(p.info["cmdline"] or ())]
+        return [one for one in forked if one.info["ppid"] != parent]
 
     def wait_until_nobody_is_left(self) -> None:
         deadline = time.monotonic() + HANG
@@ -128,13 +115,13 @@ class Sweep:
             time.sleep(0.02)
 
     def check(self) -> dict[str, dict]:
-        """Every record is whole, its weights are its own, and no lock is held; returns the records
-        without their times."""
+        """Nobody is left, every record is whole, its weights are its own, and no lock is held; returns
+        the records without their times."""
+        self.wait_until_nobody_is_left()
         found = {}
         for path in self.store.root.glob("runs/*/*.json"):
             record = self.store.read(path.parent.name, path.stem)
-            assert record, f"{path} is not whole"
-            assert self.store.weights_match(record)
+            assert record and self.store.weights_match(record), f"{path} is not whole"
             found[path.name] = timeless(record)
         for lock in self.store.root.glob("locks/*"):
             with FileLock(lock, timeout=0):
@@ -149,14 +136,11 @@ def linux(test):
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory) -> tuple[Sweep, dict[str, dict]]:
-    """An undisturbed sweep, and its records by name."""
+def calm(tmp_path_factory) -> dict[str, dict]:
     sweep = Sweep(tmp_path_factory.mktemp("calm") / "project")
-    done = sweep.complete(*QUESTION, "--jobs", "1")
-    assert done.returncode == 0, done.stderr
-    found = sweep.check()
+    found = sweep.complete()
     assert len(found) == len(sweep.trained()) == len(set(sweep.trained())) > 10
-    return sweep, found
+    return found
 
 
 def strike(sweep: Sweep, process: subprocess.Popen, generator: random.Random) -> str:
@@ -168,24 +152,21 @@ def strike(sweep: Sweep, process: subprocess.Popen, generator: random.Random) ->
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(generator.uniform(0, 1))
         return ""
-    victim = generator.choice(("parent", "worker", "everybody"))
-    workers = sweep.workers(process.pid)
-    if victim == "worker" and workers:
-        targets = [generator.choice(workers)]
+    victim, workers = generator.choice(("worker", "everybody", "parent")), []
+    if victim == "worker" and (workers := sweep.workers(process.pid)):
+        workers = [generator.choice(workers)]
     elif victim == "everybody":
-        targets = sweep.processes()
-    else:
-        victim, targets = "parent", [process.pid]
-    for target in targets:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(target, signal.SIGKILL)
-    return victim
+        workers = sweep.processes()
+    for target in workers or [psutil.Process(process.pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            target.kill()
+    return victim if workers else "parent"
 
 
 @linux
 def test_kill_9_at_any_moment_loses_no_record_and_changes_none(calm, tmp_path):
     generator = random.Random(SEED)
-    victims, rounds, trained, gone = Counter(), 0, 0, []
+    victims, rounds, gone = Counter(), 0, 0
     while victims.total() < KILLS or not gone:
         assert rounds <= KILLS, "every round met at least one kill"
         sweep, kept = Sweep(tmp_path / f"round{rounds}"), {}
@@ -194,7 +175,6 @@ def test_kill_9_at_any_moment_loses_no_record_and_changes_none(calm, tmp_path):
             process = sweep.start(*QUESTION, "--jobs", "2")
             victim = strike(sweep, process, generator) if victims.total() < KILLS else ""
             _, said = process.communicate(timeout=HANG)
-            sweep.wait_until_nobody_is_left()
             victims.update([victim] if victim else [])
             assert victim or process.returncode == 0, said
             if victim == "worker" and process.returncode:  # the parent lives, and says so
@@ -204,34 +184,28 @@ def test_kill_9_at_any_moment_loses_no_record_and_changes_none(calm, tmp_path):
             assert {name: now.get(name) for name in kept} == kept
             kept = now
             if process.returncode == 0:
-                gone.append(len(kept))
+                gone += 1
                 break
-        assert sweep.check() == calm[1]
+        assert sweep.check() == calm
         assert not list(sweep.store.root.rglob("*.broken"))
-        trained += len(sweep.trained())
-    told(f"seed {SEED}: {dict(victims)} killed; {trained} trainings begun for {sum(gone)} records")
-    assert victims.total() >= KILLS
+    told(f"seed {SEED}: {dict(victims)} killed in {rounds} sweeps")
 
 
 @linux
 @pytest.mark.parametrize("count", (2, 4) if FULL else (2,))
 def test_a_crowd_on_one_folder_trains_every_run_once(calm, tmp_path, count):
     """One of four is killed on the way; the others take over what it held."""
-    sweep, generator = Sweep(tmp_path / "project"), random.Random(SEED)
+    sweep, generator, killed = Sweep(tmp_path / "project"), random.Random(SEED), int(count > 2)
     crowd = [sweep.start(*QUESTION, "--jobs", "1") for _ in range(count)]
-    killed = int(count > 2)
     if killed:
-        while not sweep.trained():
-            time.sleep(0.01)
+        wait_until(sweep.trained, crowd[0])
         time.sleep(generator.uniform(0, 2))
         os.killpg(crowd[0].pid, signal.SIGKILL)
     said = [process.communicate(timeout=HANG) for process in crowd]
     codes = [process.returncode for process in crowd]
     assert codes == [-signal.SIGKILL] * killed + [0] * (count - killed), said
-    sweep.wait_until_nobody_is_left()
-    assert sweep.check() == calm[1]
-    again = [name for name, times in Counter(sweep.trained()).items() if times > 1]
-    assert len(again) <= killed and len(sweep.trained()) <= len(calm[1]) + killed
+    assert sweep.check() == calm
+    assert len(sweep.trained()) - len(set(sweep.trained())) <= killed
 
 
 STOPS = [("train", number, False) for number in (signal.SIGTERM, signal.SIGINT)]
@@ -258,16 +232,12 @@ def test_a_signal_ends_it_at_once_keeps_what_is_finished_and_the_same_command_go
         _, said = process.communicate(timeout=HANG)
         assert process.returncode == 130, said
         assert GO_ON in said and "Traceback" not in said
-        sweep.wait_until_nobody_is_left()
-        found = sweep.check()
-        assert found.items() <= calm[1].items()
+        assert sweep.check().items() <= calm.items()
         assert kept.items() <= record_times(sweep.folder).items()
         if command == "train":  # the workers of a notebook do not know when it is enough
             assert record_times(sweep.folder) == kept
     (sweep.folder / "enough").unlink()
-    done = sweep.complete(*QUESTION, "--jobs", "1")
-    assert done.returncode == 0, done.stderr
-    assert sweep.check() == calm[1]
+    assert sweep.complete() == calm
     assert kept.items() <= record_times(sweep.folder).items()
 
 
@@ -280,7 +250,7 @@ def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path):
     wait_until(lambda: sweep.workers(process.pid), process)
     time.sleep(generator.uniform(0.2, 0.8))
     for worker in sweep.workers(process.pid):
-        os.kill(worker, signal.SIGINT)
+        worker.send_signal(signal.SIGINT)
     time.sleep(1)
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=HANG)
@@ -291,73 +261,40 @@ def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path):
 # -- disks ------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def tiny_disk(place: Path, size: str) -> Iterator[Path]:
-    """A file system of a few pages, where the user may mount one."""
-    place.mkdir(parents=True)
-    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Callable[[str], None]]:
+    """A file system of a few pages where a project has its results, and what changes its size."""
+
+    def mount(size: str, again: str = "remount,") -> None:
+        kind = ["-t", "tmpfs", "tmpfs"] * (not again)
+        subprocess.run(["mount", "-o", f"{again}size={size}", *kind, str(place)], check=True)
+
+    (place := tmp_path / "project" / "results").mkdir(parents=True)
     try:
-        mounted = subprocess.run(words, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
+        mount("240k", "")
+    except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("A file system of its own can only be mounted by root.")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def remount(place: Path, option: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{option}", str(place)], check=True)
+    yield mount
+    subprocess.run(["umount", str(place)], check=True)
 
 
 @linux
-def test_a_sweep_that_fills_the_disk_stops_at_once_and_goes_on_when_there_is_room(calm, tmp_path):
+def test_a_sweep_that_fills_the_disk_stops_at_once_and_goes_on_when_there_is_room(
+    calm, disk, tmp_path
+):
     sweep = Sweep(tmp_path / "project")
-    with tiny_disk(sweep.store.root, "240k"):
-        done = sweep.complete("-q", *QUESTION, "--jobs", "1")
-        assert done.returncode == 1
-        assert "No space left on device" in done.stderr and done.stderr.count("\n") == 1
-        kept, tried = record_times(sweep.folder), len(sweep.trained())
-        assert kept and sweep.check().items() <= calm[1].items()
-        assert tried <= len(kept) + 1  # no run was trained that could not be stored any more
-        done = here(sweep.folder, "-q", *QUESTION)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert "cannot be written (No space left on device)" in done.stderr
-        remount(sweep.store.root, "size=32m")
-        done = sweep.complete("-q", *QUESTION, "--jobs", "1")
-        assert done.returncode == 0, done.stderr
-        assert sweep.check() == calm[1]
-        assert kept.items() <= record_times(sweep.folder).items()
-
-
-@pytest.mark.slow
-def test_a_read_only_folder_can_be_read_and_refuses_the_rest_in_one_sentence(calm, tmp_path):
-    place = tmp_path / "disk"
-    with contextlib.ExitStack() as stack:
-        if os.geteuid() == 0:  # whom no permission binds
-            stack.enter_context(tiny_disk(place, "32m"))
-        results = shutil.copytree(calm[0].store.root, place / "results")
-        next(results.glob("runs/*/*.json")).unlink()
-        before = {q: q.read_bytes() for q in results.rglob("*") if q.is_file()}
-        if os.geteuid() == 0:
-            remount(place, "ro")
-        else:
-            for folder in (results, *(q for q in results.rglob("*") if q.is_dir())):
-                folder.chmod(0o555)
-                stack.callback(folder.chmod, 0o755)
-        where = ("--results", str(results))
-        for words in (QUESTION, ("run", *QUESTION[1:])):
-            done = here(calm[0].folder, "-q", *words, *where)
-            assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-            assert "cannot be written" in done.stderr
-        done = here(calm[0].folder, "status", "knocks", *where)
-        assert done.returncode == 3
-        assert f"{len(calm[1]) - 1} of {len(calm[1])} runs stored" in done.stdout
-        done = here(calm[0].folder, "claims", "knocks", *where)
-        assert done.returncode == 0 and "q2.kd_vs_hard" in done.stdout
-        assert before == {q: q.read_bytes() for q in results.rglob("*") if q.is_file()}
+    process = sweep.start("-q", *QUESTION, "--jobs", "1")
+    _, said = process.communicate(timeout=HANG)
+    assert (process.returncode, said.count("\n")) == (1, 1) and "No space left on device" in said
+    kept, tried = record_times(sweep.folder), len(sweep.trained())
+    assert kept and sweep.check().items() <= calm.items()
+    assert tried <= len(kept) + 1  # no run was trained that could not be stored any more
+    done = here(sweep.folder, "-q", *QUESTION)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot be written (No space left on device)" in done.stderr
+    disk("32m")
+    assert sweep.complete() == calm
+    assert kept.items() <= record_times(sweep.folder).items()
 
 
 # -- damaged files ----------------------------------------------------------------------------------
@@ -374,26 +311,19 @@ def damage(path: Path, generator: random.Random, others: list[Path]) -> str:
         content = content[: generator.randrange(len(content))]
     elif kind == "flipped bit":
         content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
-    elif kind == "another's" and others:
-        content = generator.choice(others).read_bytes()
     else:
-        kind, content = "foreign", generator.choice(FOREIGN)
+        content = generator.choice([q.read_bytes() for q in others] or FOREIGN)
+        content = generator.choice(FOREIGN) if kind == "foreign" else content
     path.write_bytes(content)
     return kind
 
 
-@pytest.fixture
-def calm_grid(tmp_path, synthetic) -> tuple[Store, dict[str, dict]]:
-    """The small grid on synthetic data, trained undisturbed, and its records by run."""
-    store = Store(tmp_path / "calm" / "results")
-    return store, {spec.run_id: timeless(execute(spec, store)) for spec in small_grid()}
-
-
 @pytest.mark.slow
 def test_whatever_is_done_to_a_file_of_the_results_the_next_sweep_ends_with_the_same_records(
-    calm_grid, tmp_path, caplog
+    synthetic, tmp_path, caplog
 ):
-    source, expected = calm_grid
+    source = Store(tmp_path / "calm" / "results")
+    expected = {spec.run_id: timeless(execute(spec, source)) for spec in small_grid()}
     generator, kinds = random.Random(SEED), Counter()
     truth, weights = source.labels("mnist5k"), "weights/*.safetensors"
     contents = {q.name: q.read_bytes() for q in source.root.glob(weights)}

@@ -24,7 +24,17 @@ from darkknowledge.questions import params
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import Store
 from darkknowledge.spec import RunSpec
-from small_project import HANG, REPOSITORY, here, inside, make, profile, record_times, wait_until
+from small_project import (
+    HANG,
+    REPOSITORY,
+    here,
+    inside,
+    make,
+    profile,
+    record_times,
+    timeless,
+    wait_until,
+)  # fmt: skip
 
 pytestmark = pytest.mark.slow
 snakemake = pytest.mark.skipif(find_spec("snakemake") is None, reason="Snakemake is not here.")
@@ -43,7 +53,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def untrained(project: Path, tmp_path: Path) -> Path:
-    """The same project without results."""
     shutil.copytree(project / "params", tmp_path / "params")
     return tmp_path
 
@@ -65,13 +74,8 @@ def specs(project: Path) -> list[RunSpec]:
 
 
 def records(folder: Path) -> dict[str, dict]:
-    """All records without what differs from one training to the next: times, and their checksum."""
-    found = {}
-    for path in folder.glob("results/runs/*/*.json"):
-        body = json.loads(path.read_text(encoding="utf-8"))
-        del body["provenance"], body["checksum"], body["history"]["seconds"]
-        found[path.name] = body
-    return found
+    paths = folder.glob("results/runs/*/*.json")
+    return {path.name: timeless(json.loads(path.read_text(encoding="utf-8"))) for path in paths}
 
 
 def forget(folder: Path, *specs: RunSpec) -> None:
@@ -79,8 +83,16 @@ def forget(folder: Path, *specs: RunSpec) -> None:
         Store(folder / "results").record_path("mnist5k", spec.run_id).unlink()
 
 
-def calls_left(folder: Path) -> list[Path]:
-    return list((folder / "results" / "engine").iterdir())
+def test_a_job_that_fails_is_reported_in_its_own_words(specs, tmp_path):
+    log, waits = tmp_path / "run.log", "q5 a>b: 1 waits for a GPU (cost not measured)"
+    for said, reported in {
+        f"0%|  | 0/2\r50%\n1 failed\n  failed: {specs[1].label}: No data.\n": "No data.",
+        "darkknowledge: The disk is full.\n": "darkknowledge: The disk is full.",
+        f"0 runs trained.\n  {waits}\n": waits,
+        "0%|  | 0/2\r50%": f"its job ended early; its log is {log}.",
+    }.items():
+        log.write_text(said)
+        assert engine._why(specs[1], log) == f"{specs[1].label}: {reported}"
 
 
 def sabotage(folder: Path, code: str) -> str:
@@ -100,21 +112,7 @@ def test_jobs_give_the_records_and_the_table_that_one_process_gives(project, unt
     assert records(untrained) == records(project) and len(records(project)) == 4
     one, other = (pd.read_csv(f / "results" / "tiny" / "q2.csv") for f in (project, untrained))
     pd.testing.assert_frame_equal(one.drop(columns="seconds"), other.drop(columns="seconds"))
-    assert calls_left(untrained) == []
-
-
-@snakemake
-def test_a_job_that_fails_once_is_tried_again_and_what_is_stored_is_not(project, trained, specs):
-    forget(trained, specs[1])
-    kept = record_times(trained)
-    path = sabotage(trained, "if '--only' in sys.orig_argv and not (here / 'down').exists():\n"
-                             "    (here / 'down').touch()\n    os._exit(1)\n")  # fmt: skip
-    done = here(trained, *SNAKEMAKE, "--", "--retries", "1", PYTHONPATH=path)
-    assert done.returncode == 0, done.stderr
-    assert (trained / "site" / "down").exists()
-    assert "1 runs trained, 3 were stored already, 0 failed" in done.stdout
-    assert records(trained) == records(project)
-    assert kept.items() <= record_times(trained).items()
+    assert not list((untrained / "results" / "engine").iterdir())
 
 
 @snakemake
@@ -134,20 +132,6 @@ def test_a_diverging_job_says_so_and_its_students_are_not_started(trained, capfd
     assert capfd.readouterr().err == ""  # nothing is tried in vain
 
 
-def test_a_job_that_fails_is_reported_in_its_own_words(specs, tmp_path):
-    log = tmp_path / "run.log"
-    for said, reported in {
-        f"0%|  | 0/2\r50%\n1 failed\n  failed: {specs[1].label}: No data.\n": "No data.",
-        "darkknowledge: The disk is full.\n": "darkknowledge: The disk is full.",
-        "0 runs trained.\n  q5 a>b: 1 waits for a GPU (cost not measured)\n": (
-            "q5 a>b: 1 waits for a GPU (cost not measured)"
-        ),
-        "0%|  | 0/2\r50%": f"its job ended early; its log is {log}.",
-    }.items():
-        log.write_text(said)
-        assert engine._why(specs[1], log) == f"{specs[1].label}: {reported}"
-
-
 @snakemake
 def test_an_interrupted_call_keeps_what_is_finished_and_the_next_one_goes_on(
     project, trained, specs
@@ -157,26 +141,21 @@ def test_an_interrupted_call_keeps_what_is_finished_and_the_next_one_goes_on(
                              "    last = (here / 'first').exists()\n"
                              "    (here / ('second' if last else 'first')).touch()\n"
                              "    time.sleep(3600 if last else 0)\n")  # fmt: skip
+    words = [sys.executable, "-m", "darkknowledge", *SNAKEMAKE, "--", "--cores", "1"]
     first = subprocess.Popen(
-        [sys.executable, "-m", "darkknowledge", *SNAKEMAKE, "--", "--cores", "1"],
-        cwd=trained,
-        env=os.environ | {"PYTHONPATH": path},
-        stderr=subprocess.PIPE,
-        text=True,
+        words, cwd=trained, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
     )
     wait_until((trained / "site" / "second").exists, first)
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=HANG)
     assert first.returncode == 130
     assert "Finished runs are kept; the same command goes on." in said
-    kept = record_times(trained)
-    table = pd.read_csv(trained / "results" / "tiny" / "q2.csv")
+    kept, table = record_times(trained), pd.read_csv(trained / "results" / "tiny" / "q2.csv")
     assert len(kept) == table["test_errors"].count() == 3
     done = here(trained, *SNAKEMAKE)
     assert done.returncode == 0, done.stderr
     assert "1 runs trained, 3 were stored already" in done.stdout
-    assert records(trained) == records(project)
-    assert kept.items() <= record_times(trained).items()
+    assert records(trained) == records(project) and kept.items() <= record_times(trained).items()
 
 
 def test_a_job_whose_teacher_lost_its_weights_waits_for_them(trained, specs):
@@ -204,24 +183,23 @@ def test_a_job_asks_for_what_its_run_needs(project, specs):
     outcome, waiting = survey.survey([*specs, *more, far], store, elsewhere=True)
     assert (outcome.stored, waiting) == (specs, [*more, far])
     runs = engine.plan(waiting, outcome.stored, store, [])["runs"].values()
-    unmeasured = engine.UNMEASURED_MINUTES
     assert [(r["gpu"], r["mem_mb"], r["minutes"], r["priority"]) for r in runs] == [
-        (0, 2_000, 6, 3), (0, 2_000, 6, 2), (1, 8_000, unmeasured, 1)]  # fmt: skip
+        (0, 2_000, 6, 3), (0, 2_000, 6, 2), (1, 8_000, engine.UNMEASURED_MINUTES, 1)]  # fmt: skip
     assert engine.minutes(600) == 5 + 30
 
 
 def test_a_run_whose_device_is_not_here_is_a_job_only_where_an_executor_may_take_it(
     untrained, specs, monkeypatch
 ):
-    far, called = dataclasses.replace(specs[1], device="cuda"), []
+    far, called, store = dataclasses.replace(specs[1], device="cuda"), [], Store(untrained)
     monkeypatch.setattr(devices, "available", lambda device: device == "cpu")
     monkeypatch.setattr(engine, "_call", lambda command: called.append(command) or 0)
-    store = Store(untrained / "results")
     outcome = engine.complete([far], store, [], ["--cores", "1"])
     assert (outcome.no_device, outcome.not_started, called) == ([far], [], [])
-    outcome = engine.complete([far], store, [], ["--executor", "slurm", "--jobs", "32"])
+    options = ["--executor", "slurm", "--jobs", "32"]
+    outcome = engine.complete([far], store, [], options)
     assert (outcome.no_device, outcome.not_started) == ([], [far])
-    assert called[0][-4:] == ["--executor", "slurm", "--jobs", "32"]
+    assert called[0][-4:] == options
     assert "--cores" not in called[0]  # on a cluster that would be a limit of all jobs together
 
 

@@ -38,15 +38,24 @@ def test_a_cell_shows_its_last_value_and_what_it_prints(tmp_path, cell, shown):
     assert executed(tmp_path, f"a\n\n```{{python}}\n{cell}\n```\n\nb") == f"a\n\n{shown}\n\nb"
 
 
-def test_cells_and_expressions_run_in_their_order_in_one_namespace(tmp_path):
-    text = "```{python}\nx = 1\n```\n`{python} x`\n```{python}\nx += 1\n```\n`{python} x + x`"
-    assert executed(tmp_path, text).split() == ["1", "4"]
+MARKDOWN = "```{python}\nfrom IPython.display import Markdown\n```\n"
 
 
-def test_a_value_within_the_text_is_plain_words_unless_it_is_markdown(tmp_path):
-    text = "```{python}\nfrom IPython.display import Markdown\n```\n"
-    assert executed(tmp_path, text + "`{python} '*a_b* @c'`").strip() == r"\*a\_b\* \@c"
-    assert executed(tmp_path, text + "`{python} Markdown('*a*')`").strip() == "*a*"
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "```{python}\nx = 1\n```\n`{python} x`\n```{python}\nx += 1\n```\n`{python} x + x`",
+            "1 4",
+        ),
+        (MARKDOWN + "`{python} '*a_b* @c'`", r"\*a\_b\* \@c"),
+        (MARKDOWN + "`{python} Markdown('*a*')`", "*a*"),
+    ],
+)
+def test_values_within_the_text_follow_the_cells_and_are_plain_unless_markdown(
+    tmp_path, text, words
+):
+    assert executed(tmp_path, text).split() == words.split()
 
 
 def test_partials_stand_in_their_places_and_are_executed(tmp_path):
@@ -56,17 +65,12 @@ def test_partials_stand_in_their_places_and_are_executed(tmp_path):
     assert executed(tmp_path, "{{< include parts/_a.qmd >}}\n\nc").split() == ["2", "é", "b", "c"]
 
 
-def test_a_figure_is_saved_and_named_with_caption_and_alternative_text(tmp_path):
-    found = executed(tmp_path, FIGURE)
-    assert found == (
+def test_a_figure_is_saved_and_named_and_one_that_is_not_drawn_can_still_be_referred_to(tmp_path):
+    assert executed(tmp_path, FIGURE) == (
         '![A *cap*.](figures/fig-one.svg){#fig-one fig-alt="A &quot;quoted&quot; text."}'
     )
     drawn = (tmp_path / "figures" / "fig-one.svg").read_bytes()
-    assert drawn.startswith(b"<?xml") and b"dc:date" not in drawn
-    assert not plt.get_fignums()
-
-
-def test_a_figure_that_is_not_drawn_is_still_there_to_be_referred_to(tmp_path):
+    assert drawn.startswith(b"<?xml") and b"dc:date" not in drawn and not plt.get_fignums()
     found = executed(tmp_path, FIGURE.replace("plt.figure().add_subplot().plot([1, 2]);", "None;"))
     assert found == f"::: {{#fig-one}}\n{execution.NO_FIGURE}\n\nA *cap*.\n:::"
 

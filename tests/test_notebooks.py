@@ -12,7 +12,6 @@ from matplotlib import pyplot
 import small_project
 from darkknowledge.paper import notebooks
 from darkknowledge.questions import params
-from darkknowledge.questions.registry import QUESTIONS
 from small_project import record_times
 
 pytestmark = pytest.mark.slow
@@ -44,7 +43,7 @@ def run_cells(question: str, namespace: dict[str, Any], changes: dict[str, Any])
     pyplot.close("all")  # as a kernel does
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("question", CHANGES)
 def test_run_again_in_the_same_kernel_a_notebook_trains_what_was_changed(
     question, project, tmp_path
 ):

@@ -7,26 +7,20 @@ import pytest
 
 from darkknowledge.evidence import plots, text
 from darkknowledge.evidence.stats import Verdict
+from darkknowledge.paper.paper import find
 from darkknowledge.questions.q2_distillation import exhibits
-from fabricated import found, told
-
-#: Test errors by arm where distillation works.
-ERRORS = {
-    "teacher": 8, "hard": 40, "kd": 18, "confidence_only": 34, "soft_only": 20,
-    "permuted_teacher": 33, "label_smoothing": 35, "tfkd_reg": 36, "hard_jitter": 12, "kd_jitter": 10,
-}  # fmt: skip
+from fabricated import LABELS, PLAUSIBLE, TRUTH, found, frame_of, told
 
 
 def errors(**changes):
-    return lambda planned: (ERRORS | changes).get(planned.arm, 50)
+    return lambda planned: (PLAUSIBLE | changes).get(planned.arm, 50)
 
 
 def test_a_clear_gain_is_told_as_one_with_what_is_left_of_it():
     f = found("q2", errors())
-    claim = f.claims["kd_vs_hard"]
+    claim, said = f.claims["kd_vs_hard"], told(f)
     assert claim.verdict is Verdict.BETTER and claim.effect.n == claim.planned == 10
     assert claim.effect.level == pytest.approx(1 - 0.05 / 7)
-    said = told(f)
     kd, hard = (text.errors(f.sample(arm=arm).mean) for arm in ("kd", "hard"))
     assert said.startswith(f"**Yes: the 800-unit network makes {kd} errors instead of {hard}, and")
     assert "of the gap to its teacher.**" in said and "errors fewer (" in said
@@ -35,31 +29,14 @@ def test_a_clear_gain_is_told_as_one_with_what_is_left_of_it():
 
 
 @pytest.mark.parametrize(
-    ("changes", "verdict", "words"),
-    [
-        ({"kd": 60}, Verdict.WORSE, "**No: the 800-unit network"),
-        ({"kd": 40}, Verdict.EQUIVALENT, None),
-    ],
-)
-def test_other_outcomes_have_their_own_words(changes, verdict, words):
-    f = found("q2", errors(**changes))
-    assert f.claims["kd_vs_hard"].verdict in (verdict, Verdict.IMPRECISE)
-    said = told(f)
-    assert said.startswith(words or ("**It makes no difference", "**Too imprecise")[
-        f.claims["kd_vs_hard"].verdict is Verdict.IMPRECISE])  # fmt: skip
-    assert "Yes" not in said
-
-
-def test_with_few_blocks_nothing_is_called_better():
-    f = found("q2", errors(), measured=lambda planned: planned.block < 203)
-    assert f.claims["kd_vs_hard"].verdict is Verdict.FEW
-    assert "too few for a verdict" in told(f)
-
-
-def test_without_records_it_is_not_measured():
-    f = found("q2", errors(), measured=lambda planned: False)
-    assert told(f) == "**Not measured yet.**"
-    assert exhibits.differences(f) is None and exhibits.learning_curves(f) is None
+    ("kd", "verdict", "words"),
+    [(60, Verdict.WORSE, "**No: the 800-unit network"),
+     (40, Verdict.EQUIVALENT, "**It makes no difference")],
+)  # fmt: skip
+def test_other_outcomes_have_their_own_words(kd, verdict, words):
+    f = find("q2", frame_of("q2", errors(kd=kd)), LABELS | {"mnist": 10 * TRUTH})
+    assert f.claims["kd_vs_hard"].verdict is verdict
+    assert told(f).startswith(words) and "Yes" not in told(f)
 
 
 def test_the_exhibits_show_what_is_there():

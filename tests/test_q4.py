@@ -72,13 +72,6 @@ def test_a_shift_that_does_not_help_is_not_recommended():
     assert "the shift leaves it" in (said := told(of(kd=(0, 0)))) and "fit its bias" not in said
 
 
-def test_without_records_it_is_not_measured():
-    f = of(until=0)
-    assert told(f).strip("*") == told(f, "headline") == "Not measured yet."
-    assert told(f, "believe") == "" and "Ours" not in told(f, "literature")
-    assert exhibits.recall(f) is None and len(exhibits.by_digit(f)) == 2
-
-
 @pytest.mark.parametrize(
     ("hard", "control", "few_digits"),
     [

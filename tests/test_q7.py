@@ -75,10 +75,7 @@ COSTS = {
     "better": ("saves 30.", "A teacher helps on images that it never saw: 30."),
     "slight": ("less than matters", "A teacher helps on images that it never saw: 4."),
     "worse": ("adds 30.", "A teacher does harm on images that it never saw: 30."),
-    "equivalent": (
-        "makes no difference that matters",
-        "distillation makes no difference that matters",
-    ),
+    "equivalent": ("no difference that matters", "distillation makes no difference that matters"),
     "imprecise": ("has an effect too imprecise to tell", "Whether a teacher helps on images that"),
     "few": ("too few pairs for a verdict", "too few pairs for a verdict"),
     "none": ("", ""),
@@ -109,8 +106,7 @@ def test_the_claims_are_those_of_the_plan_measured_or_not(profile, members):
     families = [c.family for c in f.claims.values()]
     assert {n: families.count(n) for n in planned} == planned and len(families) == 1 + sum(members)
     assert all(c.members == planned.get(c.family, 7) for c in f.claims.values())
-    assert told(f) == "**Not measured yet.**" and not told(f, "few_labels") + told(f, "noise")
-    assert all(make(f) is None for make in exhibits.FIGURES.values())
+    assert not told(f, "few_labels") + told(f, "noise")
 
 
 def test_the_exhibits_and_the_few_labels_show_what_is_there():

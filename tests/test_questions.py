@@ -7,7 +7,6 @@ import itertools
 import pandas as pd
 import pytest
 
-from darkknowledge import study
 from darkknowledge.config import project_root
 from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import OTHER_SEED, Planned, ordered
@@ -90,7 +89,10 @@ def settings(spec: RunSpec) -> set[tuple[str, str]]:
     return set(flat.items())
 
 
-@pytest.mark.parametrize("profile", PLANS)
+each = pytest.mark.parametrize("profile", PLANS)
+
+
+@each
 def test_the_sides_of_a_contrast_differ_in_what_it_is_about_and_in_nothing_else(profile):
     compared = 0
     for question, first, second, expected in CONTRASTS:
@@ -104,7 +106,7 @@ def test_the_sides_of_a_contrast_differ_in_what_it_is_about_and_in_nothing_else(
     assert compared > 100
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_blocks_share_nothing(profile):
     """A run, its teacher and what is drawn for it belong to its own block."""
     owner: dict[str, int] = {}
@@ -118,7 +120,7 @@ def test_blocks_share_nothing(profile):
     assert not {b + OTHER_SEED for b in blocks} & set(blocks)
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_every_run_stands_once_and_after_its_teacher(profile):
     for planned in (*PLANS[profile].values(), ordered(PLANS[profile].values())):
         seen: set[str] = set()
@@ -129,32 +131,28 @@ def test_every_run_stands_once_and_after_its_teacher(profile):
     assert seen == {one.spec.run_id for one in runs(profile)}  # no question's run is left out
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_a_block_is_whole_in_all_primary_families_before_the_next_and_the_others_follow(profile):
     order = ordered(PLANS[profile].values())
     first = list(itertools.takewhile(lambda one: one.primary, order))
-    assert not any(one.primary for one in order[len(first) :])
+    rest = order[len(first) :]
+    assert not any(one.primary for one in rest)
     primary = {one.spec.run_id for one in runs(profile) if one.primary}
     assert {one.spec.run_id for one in first} == primary
-    blocks = [one.block for one in first]
-    assert [b for b, _ in itertools.groupby(blocks)] == list(CHOSEN[profile]["q1"].blocks)
-    families = [
-        key for key, _ in itertools.groupby(order[len(first) :], lambda o: (o.question, o.family))
-    ]
+    blocks = [b for b, _ in itertools.groupby(one.block for one in first)]
+    assert blocks == list(CHOSEN[profile]["q1"].blocks)
+    families = [key for key, _ in itertools.groupby((o.question, o.family) for o in rest)]
     assert len(families) == len(set(families))
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_a_family_has_the_first_blocks_of_its_question_as_many_as_its_parameter_says(profile):
     for question, planned in PLANS[profile].items():
         chosen, ids = CHOSEN[profile][question], {one.spec.run_id for one in planned}
         for family in registry.QUESTIONS[question].plan.families(chosen):
-            due = [b in chosen.blocks[: family.blocks] for b in chosen.blocks]
-            arms = [{spec.run_id for _, spec in family.arms(chosen, b)} for b in chosen.blocks]
-            assert all(of <= ids for of, is_due in zip(arms, due, strict=True) if is_due)
-            assert {one.block for one in planned if one.family == family.name} <= set(
-                chosen.blocks[: family.blocks]
-            )
+            due = chosen.blocks[: family.blocks]
+            assert {s.run_id for block in due for _, s in family.arms(chosen, block)} <= ids
+            assert {one.block for one in planned if one.family == family.name} <= set(due)
 
 
 def test_the_papers_runs_are_those_of_the_frozen_plan():
@@ -166,7 +164,7 @@ def test_the_papers_runs_are_those_of_the_frozen_plan():
     assert frozen.is_unique
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_a_student_of_its_own_kind_starts_elsewhere_and_learns_from_the_net_on_hard_labels(profile):
     hard = {one.spec for one in PLANS[profile]["q6"] if one.arm == "hard"}
     own = [one.spec for one in PLANS[profile]["q6"] if one.arm == "by_own"]
@@ -176,21 +174,20 @@ def test_a_student_of_its_own_kind_starts_elsewhere_and_learns_from_the_net_on_h
         assert spec.seed == spec.teacher.seed + OTHER_SEED
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_a_weaker_net_teaches_a_stronger_one_in_q5_and_a_half_trained_one_in_q7(profile):
     for one in PLANS[profile]["q5"]:
         if one.spec.teacher:
             weaker = one.spec.teacher.model.hidden < one.spec.model.hidden
             assert weaker == (one.arm == "by_weak")
     of = PLANS[profile]["q7"]
-    whole = next(one.spec.recipe.epochs for one in of if one.arm == "teacher")
-    for one in of:
-        if one.arm.startswith("kd_teacher"):
-            share = float(one.arm.rpartition("_")[2])
-            assert one.spec.teacher.recipe.epochs == max(1, round(share * whole)) < whole
+    (whole,) = {one.spec.recipe.epochs for one in of if one.arm == "teacher"}
+    for one in (one for one in of if one.arm.startswith("kd_teacher")):
+        share = float(one.arm.rpartition("_")[2])
+        assert one.spec.teacher.recipe.epochs == max(1, round(share * whole)) < whole
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_only_transfer_sets_lack_a_class_and_each_is_omitted_by_both_ways_to_train(profile):
     chosen, of = CHOSEN[profile]["q4"], PLANS[profile]["q4"]
     assert all(one.spec.teacher.data.unseen == () for one in of if one.spec.teacher)
@@ -206,42 +203,26 @@ def test_equal_budget_has_the_flops_of_teacher_and_student_together():
     arms = {one.arm: one.spec for one in reversed(PLANS["paper"]["q2"])}
 
     def products(arm: str) -> int:
-        (a, b), epochs = arms[arm].model.hidden, arms[arm].recipe.epochs
-        return (784 * a + a * b + b * 10) * epochs
+        a, b = arms[arm].model.hidden
+        return (784 * a + a * b + b * 10) * arms[arm].recipe.epochs
 
     both = products("teacher") + products("kd")
     assert products("hard_equal_budget") == pytest.approx(both, rel=0.002)
-    twice, hard = (
-        select("paper", "q5", f"{arm} large")[200].recipe.epochs
-        for arm in ("hard_equal_budget", "hard")
-    )
+    large = (select("paper", "q5", f"{arm} large")[200] for arm in ("hard_equal_budget", "hard"))
+    twice, hard = (spec.recipe.epochs for spec in large)
     assert twice == 2 * hard
 
 
 def test_a_runs_role_is_that_of_its_arm():
     roles = {(one.arm, one.role) for one in runs("paper")}
-    assert {("teacher", "teacher"), ("hard", "baseline"), ("kd", "student")} <= roles
-    assert {
-        ("label_smoothing", "control"),
-        ("by_own", "student"),
-        ("hard_0.1", "baseline"),
-    } <= roles
-    assert {arm for arm, role in roles if role == "teacher"} >= {
-        "teacher_half",
-        "teacher_untrained",
-    }
+    assert roles >= {("teacher", "teacher"), ("hard", "baseline"), ("kd", "student"),
+                     ("label_smoothing", "control"), ("by_own", "student"), ("hard_0.1", "baseline"),
+                     ("teacher_half", "teacher"), ("teacher_untrained", "teacher")}  # fmt: skip
 
 
-@pytest.mark.parametrize("profile", PLANS)
+@each
 def test_published_weights_are_of_the_first_block_and_of_each_kind_once(profile):
     found = registry.published(PLANS[profile])
     assert {spec.seed % OTHER_SEED for spec in found} == {CHOSEN[profile]["q1"].blocks[0]}
     assert len({spec.run_id for spec in found}) == len(found) == 8
     assert [spec.data.omit for spec in found if spec.data.omit] == [(3,)]
-
-
-def test_planned_runs_without_a_record_keep_their_row(store):
-    for question, of in PLANS["quick"].items():
-        frame = study.table(question, CHOSEN["quick"][question], store)
-        assert frame["test_errors"].isna().all() and not any(frame["record"])
-        assert frame["run_id"].tolist() == [one.spec.run_id for one in of]

@@ -16,7 +16,7 @@ from darkknowledge.paper.pandoc import Pandoc
 from darkknowledge.questions import params
 from darkknowledge.records import Store
 from page import Page
-from small_project import REPOSITORY, call
+from small_project import REPOSITORY, call, here
 
 NOW = datetime.datetime.now(datetime.UTC)
 
@@ -41,40 +41,30 @@ def test_what_cannot_be_rendered_is_named(tmp_path, text, said):
 
 
 def converted(tmp_path, text: str, form: str) -> str:
+    """What a document says in a format; a page's words, with plain spaces."""
     target = tmp_path / "index"
     Pandoc().convert(f"---\ntitle: A\n---\n\n{text}", form, target, REPOSITORY, NOW)
-    return target.read_text(encoding="utf-8")
+    found = target.read_text(encoding="utf-8")
+    return Page(found).text.replace("\N{NO-BREAK SPACE}", " ") if form == "html" else found
 
 
 def test_parts_for_one_format_stand_in_that_one_alone(tmp_path):
-    text = """
-::: {.content-visible when-format="html"}
-for the page
-:::
-::: {.content-visible unless-format="html"}
-not for the page
-:::
-::: {.content-hidden when-format="html"}
-hidden on the page
-:::
-"""
-    assert Page(converted(tmp_path, text, "html")).text.endswith("A for the page Contents")
-    assert converted(tmp_path, text, "gfm").split("\n\n")[-2:] == [
-        *("not for the page", "hidden on the page\n"),
-    ]
+    of = {"visible when": "the page", "visible unless": "not the page", "hidden when": "hidden"}
+    block = '::: {{.content-{}-format="html"}}\n{}\n:::'
+    text = "\n".join(block.format(how, words) for how, words in of.items())
+    assert converted(tmp_path, text, "html").endswith("A the page Contents")
+    assert converted(tmp_path, text, "gfm").split("\n\n")[-2:] == ["not the page", "hidden\n"]
 
 
 def test_sections_without_a_number_are_not_counted(tmp_path):
     text = "# A {#sec-a}\n\n## B\n\n# C {.unnumbered}\n\n# D\n\n## E {#sec-e}\n\n@sec-a, @sec-e"
-    found = Page(converted(tmp_path, text, "html")).text
-    assert "1 A 1.1 B C 2 D 2.1 E Section 1, Section 2.1" in found.replace(
-        "\N{NO-BREAK SPACE}", " "
-    )
+    found = converted(tmp_path, text, "html")
+    assert "1 A 1.1 B C 2 D 2.1 E Section 1, Section 2.1" in found
 
 
 def test_equations_are_numbered_in_order_also_within_a_paragraph(tmp_path):
     text = "With @eq-b:\n$$\na\n$$ {#eq-a}\nand\n$$b$$ {#eq-b}\nall is said."
-    found = Page(converted(tmp_path, text, "html")).text.replace("\N{NO-BREAK SPACE}", " ")
+    found = converted(tmp_path, text, "html")
     assert "With Equation 2:" in found and re.search(r"a \( 1 \) and b \( 2 \) all is", found)
     found = converted(tmp_path, text, "gfm")
     assert found.count("``` math") == 2 and found.index("(1)") < found.index("(2)")
@@ -108,19 +98,12 @@ def test_quarto_is_looked_for_by_its_variable_then_on_path_then_beside_python(ma
         quarto = script(machine / place / "quarto", "echo 1.9")
         if place == "elsewhere":
             monkeypatch.setenv("QUARTO_PATH", str(quarto))
-        found = rendering.find()
-        assert rendering.named(found) == f"Quarto 1.9 ({quarto})"
-    monkeypatch.setenv(quarto_cli.OFF, "1")
-    assert isinstance(rendering.find(fetch=True), Pandoc)
-
-
-def test_a_variable_that_leads_nowhere_is_refused(machine, monkeypatch):
+        assert rendering.named(rendering.find()) == f"Quarto 1.9 ({quarto})"
     monkeypatch.setenv("QUARTO_PATH", str(machine / "nowhere"))
     with pytest.raises(RuntimeError, match="QUARTO_PATH is .*nowhere.*correct it or unset it"):
         rendering.find()
-
-
-def test_with_no_renderer_at_all_one_sentence_says_what_to_do(machine, monkeypatch):
+    monkeypatch.setenv(quarto_cli.OFF, "1")
+    assert isinstance(rendering.find(fetch=True), Pandoc)
     monkeypatch.setattr(Pandoc, "here", staticmethod(lambda: False))
     with pytest.raises(RuntimeError, match=r"get Quarto from quarto\.org"):
         rendering.find()
@@ -137,43 +120,36 @@ def installer(machine: Path, quarto: str) -> Path:
     return notes
 
 
-def test_quarto_is_installed_without_its_dependencies_where_that_works(machine):
+def test_quarto_is_installed_without_its_dependencies_where_that_works(machine, monkeypatch):
+    """And only where it was asked for, in an environment."""
     put = "printf '#!/bin/sh\\necho 1.9\\n' > {target}; chmod +x {target}"
-    notes = installer(machine, put)
-    assert str(rendering.find(fetch=True)) == f"Quarto 1.9 ({machine}/venv/bin/quarto)"
+    notes, target = installer(machine, put), machine / "venv" / "bin" / "quarto"
+    assert isinstance(rendering.find(), Pandoc)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "base_prefix", sys.prefix)
+        assert isinstance(rendering.find(fetch=True), Pandoc)
+    assert not notes.exists()
+    assert str(rendering.find(fetch=True)) == f"Quarto 1.9 ({target})"
     assert "--no-deps quarto-cli" in notes.read_text()
-    (machine / "venv" / "bin" / "quarto").unlink()  # as when the packages are installed anew
+    target.unlink()  # as when the packages are installed anew
     assert isinstance(rendering.find(fetch=True), quarto_cli.Quarto)
     assert not rendering.find().formats
 
 
 @pytest.mark.parametrize(
     "quarto",
-    [
-        "exit 1",
-        "sleep 60",
-        "printf '#!/bin/sh\\nexit 1\\n' > {target}; chmod +x {target}",
-        "printf '#!/bin/sh\\nsleep 60\\n' > {target}; chmod +x {target}; sleep 60",
-    ],
+    ["exit 1", "sleep 60", "printf '#!/bin/sh\\nexit 1\\n' > {target}; chmod +x {target}",
+     "printf '#!/bin/sh\\nsleep 60\\n' > {target}; chmod +x {target}; sleep 60"],
     ids=["fails", "hangs", "does not run", "hangs late"],
-)
+)  # fmt: skip
 def test_an_installation_that_fails_is_removed_and_not_tried_again(machine, monkeypatch, quarto):
     monkeypatch.setattr(quarto_cli, "PATIENCE", 1)
-    notes = installer(machine, quarto)
-    assert isinstance(rendering.find(fetch=True), Pandoc)
+    notes, said = installer(machine, quarto), []
+    for _ in range(2):
+        assert isinstance(rendering.find(fetch=True), Pandoc)
+        said.append(notes.read_text())
     assert not (machine / "venv" / "bin" / "quarto").exists()
-    before = notes.read_text()
-    assert "uninstall" in before
-    assert isinstance(rendering.find(fetch=True), Pandoc)
-    assert notes.read_text() == before
-
-
-def test_nothing_is_installed_without_being_asked_or_outside_an_environment(machine, monkeypatch):
-    notes = installer(machine, "exit 1")
-    assert isinstance(rendering.find(), Pandoc)
-    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
-    assert isinstance(rendering.find(fetch=True), Pandoc)
-    assert not notes.exists()
+    assert "uninstall" in said[0] and said[0] == said[1]
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -181,7 +157,6 @@ def test_nothing_is_installed_without_being_asked_or_outside_an_environment(mach
 
 @pytest.fixture
 def small(tmp_path) -> Path:
-    """A project whose document is a line long."""
     root = small_project.make(tmp_path / "project")
     for document in execution.DOCUMENTS:
         (root / document).write_text('---\ntitle: "A"\nauthor: "B"\n---\n\nWords.\n')
@@ -194,32 +169,27 @@ def render(root: Path, *words: str, **environment: str):
 
 
 @pytest.mark.slow
-def test_an_unknown_profile_is_refused_and_leaves_nothing(small):
-    for profile in ("nowhere", "quick"):  # the one is none, the other has no results here
-        done = call(small, "render", profile)
-        assert done.returncode == 2
-        assert len(done.stderr.splitlines()) == 1 and profile in done.stderr
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(("nowhere",), "nowhere"), (("quick",), "quick"),  # there are no results of it here
+     (("quick", "--results", "tables", "--to", "html", "docx"), "one of html, typst, gfm")],
+)  # fmt: skip
+def test_an_unknown_profile_or_format_is_refused_and_leaves_nothing(small, words, says):
+    done = here(small, "render", *words)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and says in done.stderr
     assert not (small / "_output").exists() and not (small / "results").exists()
-
-
-@pytest.mark.slow
-def test_an_unknown_format_is_refused(small):
-    done = render(small, "--to", "html", "docx")
-    assert done.returncode == 2 and "one of html, typst, gfm" in done.stderr
-    assert not (small / "_output").exists()
 
 
 @pytest.mark.slow
 def test_a_format_that_fails_leaves_the_others_and_no_stale_file(small):
     assert render(small).returncode == 0
-    document = small / execution.DOCUMENTS[0]
+    document, made = small / execution.DOCUMENTS[0], small / "_output" / "quick" / "report"
     document.write_text(document.read_text() + "\n```{=typst}\n#nonsense()\n```\n")
     done = render(small)
-    assert done.returncode == 1
+    assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "Typst could not make the PDF: unknown variable: nonsense." in done.stderr
-    made = small / "_output" / "quick" / "report"
     assert (made / "index.html").exists() and not (made / "index.pdf").exists()
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -23,7 +23,6 @@ TEACHER, BASELINE, STUDENT = small_grid()
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the runs that were really trained, in order."""
     names = []
 
     def spy(*args, name, **kwargs):
@@ -42,24 +41,10 @@ def test_a_run_is_trained_once_and_gives_the_same_record_everywhere(tmp_path, tr
     assert all(found[0]["history"]["loss_soft"])
 
 
-def test_a_record_holds_the_whole_spec_and_one_predicted_digit_a_test_image(store):
-    record = execute(STUDENT, store)
-    assert record["spec"] == STUDENT.full() and record["run_id"] == STUDENT.run_id
-    assert len(record["predictions"]) == record["test"]["n"] == 100
-    labels = data.load(STUDENT.data).test.labels.tolist()
-    assert store.labels("mnist5k") == "".join(map(str, labels))  # kept beside the records
-    wrong = sum(int(p) != y for p, y in zip(record["predictions"], labels, strict=True))
-    assert wrong == record["test"]["errors"]
-    assert record["validation"]["n"] == 50
-    assert {len(column) for column in record["history"].values()} == {STUDENT.recipe.epochs}
-
-
 def test_a_students_record_names_the_very_weights_that_taught_it(store):
     """Those that it was taught by, also if they vanish while it trains."""
-    digest = execute(TEACHER, store)["weights_sha256"]
+    digest, told = execute(TEACHER, store)["weights_sha256"], []
     assert digest == file_sha256(store.weights_path(TEACHER.run_id))
-
-    told = []
 
     def vanish(spec, epoch):
         told.append((spec, epoch.epoch))
@@ -68,21 +53,30 @@ def test_a_students_record_names_the_very_weights_that_taught_it(store):
 
     record = execute(STUDENT, store, on_epoch=vanish)
     assert record["teacher_weights_sha256"] == digest and told == [(STUDENT, 1), (STUDENT, 2)]
-    assert execute(BASELINE, store)["teacher_weights_sha256"] is None
 
 
-def test_the_numbers_of_a_record_are_those_of_the_stored_weights(store):
-    record = execute(STUDENT, store)
-    dataset = data.load(STUDENT.data)
+def test_the_numbers_of_a_record_are_those_of_its_spec_and_its_stored_weights(store):
+    """Which are fp16, and are loaded as fp32; the labels are kept beside the records."""
+    record, dataset = execute(STUDENT, store), data.load(STUDENT.data)
+    assert record["spec"] == STUDENT.full() and record["run_id"] == STUDENT.run_id
     nets = [run.trained_network(s, dataset.shape, store) for s in (STUDENT, TEACHER)]
     for name in ("validation", "test"):
         split = getattr(dataset, name)
         student, teacher = (training.logits(n, split.images, "fp32") for n in nets)
         assert metrics.report(student, split.labels, teacher) == record[name]
     assert "".join(map(str, student.argmax(1).tolist())) == record["predictions"]
-    assert not nets[0].training  # stored as fp16, loaded as fp32
+    assert store.labels("mnist5k") == "".join(map(str, dataset.test.labels.tolist()))
+    assert not nets[0].training
     for p in nets[0].parameters():
         assert p.dtype == torch.float32 and torch.equal(p, p.half().float())
+    assert {len(column) for column in record["history"].values()} == {STUDENT.recipe.epochs}
+    assert record["soft_targets"]["images"] == 350 and record["unseen"] is None
+    assert sum(record["soft_targets"]["mass"]) == pytest.approx(1, abs=1e-4)
+    assert record["provenance"]["processor"] == devices.processor()
+    assert 0 <= record["test_int8"]["errors"] <= 100
+    untaught = execute(BASELINE, store)
+    assert untaught["soft_targets"] is untaught["unseen"] is None
+    assert untaught["teacher_weights_sha256"] is None
 
 
 def test_a_stored_run_needs_no_weights_but_a_new_student_does(store, trained):
@@ -91,8 +85,8 @@ def test_a_stored_run_needs_no_weights_but_a_new_student_does(store, trained):
     whole = path.read_bytes()
     path.unlink()
     trained.clear()
-    execute(STUDENT, store)
-    execute(TEACHER, store)
+    for spec in (STUDENT, TEACHER):
+        execute(spec, store)
     assert trained == []
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # or weights that were altered
     other = dataclasses.replace(STUDENT, seed=1)
@@ -102,11 +96,9 @@ def test_a_stored_run_needs_no_weights_but_a_new_student_does(store, trained):
 
 def test_an_untrained_teacher_is_a_net_at_its_initialisation(store):
     novice = small_run(seed=100, epochs=0)
-    spec = small_run(loss=LossSpec.mix("untrained_teacher", 4, 0.9), teacher=novice)
-    execute(spec, store)
-    net = run.trained_network(novice, (1, 8, 8), store)
-    start = run.network(novice, (1, 8, 8))
-    for found, begun in zip(net.parameters(), start.parameters(), strict=True):
+    execute(small_run(loss=LossSpec.mix("untrained_teacher", 4, 0.9), teacher=novice), store)
+    nets = run.trained_network(novice, (1, 8, 8), store), run.network(novice, (1, 8, 8))
+    for found, begun in zip(*(net.parameters() for net in nets), strict=True):
         assert torch.equal(found, begun.half().float())
 
 
@@ -131,33 +123,21 @@ def test_a_student_that_never_saw_a_class_keeps_what_its_bias_can_do(store):
     spec = dataclasses.replace(STUDENT, data=dataclasses.replace(STUDENT.data, omit=(3,)))
     record = execute(spec, store)
     assert record["provenance"]["training_images"] == 315  # of 350
-    assert sum(record["test"]["confusion"][3]) == 10
     unseen = record["unseen"]
-    assert unseen["classes"] == [3]
-    assert unseen["none"]["errors"] == record["test"]["errors"]
+    assert unseen["classes"] == [3] and unseen["images"] == 10
     assert unseen["none"]["confusion"] == record["test"]["confusion"]
-    assert unseen["oracle"]["errors"] <= unseen["none"]["errors"]
-    assert sum(map(sum, unseen["validation"]["confusion"])) == record["test"]["n"]
+    assert unseen["oracle"]["errors"] <= unseen["none"]["errors"] == record["test"]["errors"]
     assert store.examples_path("mnist5k").read_bytes().startswith(b"\x89PNG")
-
-
-def test_only_runs_on_a_restricted_set_have_shifts_and_only_taught_ones_soft_targets(store):
-    student, baseline = execute(STUDENT, store), execute(BASELINE, store)
-    assert student["unseen"] is baseline["unseen"] is baseline["soft_targets"] is None
-    assert student["soft_targets"]["images"] == 350
-    assert student["provenance"]["processor"] == devices.processor()
-    assert 0 <= student["test_int8"]["errors"] <= 100
 
 
 def test_a_record_is_never_overwritten_by_a_training_that_comes_out_otherwise(store, monkeypatch):
     """As on another kind of processor: the record stays, and its weights are asked for."""
     execute(TEACHER, store)
-    record = store.read("mnist5k", TEACHER.run_id)
-    store.weights_path(TEACHER.run_id).unlink()
-    real = training.fit
+    record, path = store.read("mnist5k", TEACHER.run_id), store.weights_path(TEACHER.run_id)
+    path.unlink()
 
     def elsewhere(model, *args, **kwargs):
-        history = real(model, *args, **kwargs)
+        history = training.fit(model, *args, **kwargs)
         with torch.no_grad():
             next(model.parameters()).add_(0.01)
         return history
@@ -166,30 +146,25 @@ def test_a_record_is_never_overwritten_by_a_training_that_comes_out_otherwise(st
         patch.setattr(run, "fit", elsewhere)
         with pytest.raises(run.NotReproduced, match="copy .*safetensors from where it was trained"):
             execute(STUDENT, store)
-    assert store.read("mnist5k", TEACHER.run_id) == record
-    assert not store.weights_path(TEACHER.run_id).exists()
+    assert store.read("mnist5k", TEACHER.run_id) == record and not path.exists()
     execute(STUDENT, store)  # the same training brings the weights back, and leaves the record
     assert store.read("mnist5k", TEACHER.run_id) == record
-    assert file_sha256(store.weights_path(TEACHER.run_id)) == record["weights_sha256"]
+    assert file_sha256(path) == record["weights_sha256"]
 
 
 @pytest.mark.parametrize("classes", [2, 10, 11, 100, 101])
 def test_predicted_classes_have_room_whatever_their_number(classes):
-    labels = torch.arange(classes)
-    text = run.as_text(labels, classes)
-    width = len(text) // classes
-    assert [int(text[i : i + width]) for i in range(0, len(text), width)] == labels.tolist()
-    assert width == (1 if classes <= 10 else len(str(classes - 1)))
+    text, width = run.as_text(torch.arange(classes), classes), len(str(classes - 1))
+    assert text == "".join(f"{c:0{width}}" for c in range(classes))
 
 
-def test_unlabelled_images_and_noise_teach_through_a_teacher(store):
-    kd = LossSpec("kd", 4.0, 0.1, 0.9)
-    few = dataclasses.replace(STUDENT.data, share=0.1, draw=1, unlabelled=True)
-    noise = dataclasses.replace(STUDENT.data, noise=True)
-    for changes in (
-        {"data": few, "loss": kd},
-        {"data": noise, "loss": LossSpec("kd", 4.0, 0.0, 1.0)},
-    ):
-        record = execute(dataclasses.replace(STUDENT, **changes), store)
-        assert all(map(math.isfinite, record["history"]["loss_soft"]))
-        assert (record["soft_targets"] is None) == changes["data"].noise
+@pytest.mark.parametrize(
+    ("images", "w_hard"),
+    [(dict(share=0.1, draw=1, unlabelled=True), 0.1), (dict(noise=True), 0.0)],
+)
+def test_unlabelled_images_and_noise_teach_through_a_teacher(store, images, w_hard):
+    changed = dataclasses.replace(STUDENT.data, **images)
+    loss = LossSpec("kd", 4.0, w_hard, 1 - w_hard)
+    record = execute(dataclasses.replace(STUDENT, data=changed, loss=loss), store)
+    assert all(map(math.isfinite, record["history"]["loss_soft"]))
+    assert (record["soft_targets"] is None) == changed.noise

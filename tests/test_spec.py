@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import json
 import re
 
 import pytest
@@ -20,12 +19,7 @@ PRINT = "0" * 64
 
 
 def altered(value):
-    """Some other value of the same type."""
-    if isinstance(value, str):
-        return value + "x"
-    if isinstance(value, tuple):
-        return (*value, 7)
-    return value + 1
+    return value + {str: "x", tuple: (7,)}.get(type(value), 1)
 
 
 def with_field(run: RunSpec, path: tuple[str, ...], change=altered) -> RunSpec:
@@ -56,21 +50,18 @@ STUDENT = small_grid()[2]
 def test_run_id_is_the_hash_of_the_canonical_spec_written_by_hand():
     run = RunSpec(DataSpec("mnist", PRINT, 5000), ModelSpec("mlp", (800, 800)), seed=3,
                   recipe=Recipe("sgd", 0.1, 60, 128))  # fmt: skip
-    canonical = {
-        "data": {"fingerprint": PRINT, "name": "mnist", "validation": 5000},
-        "model": {"hidden": [800, 800], "name": "mlp"},
-        "recipe": {"batch_size": 128, "epochs": 60, "lr": 0.1, "optimiser": "sgd"},
-        "recipe_version": spec.RECIPE_VERSION,
-        "seed": 3,
-    }
-    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+    text = (
+        f'{{"data":{{"fingerprint":"{PRINT}","name":"mnist","validation":5000}},'
+        '"model":{"hidden":[800,800],"name":"mlp"},'
+        '"recipe":{"batch_size":128,"epochs":60,"lr":0.1,"optimiser":"sgd"},'
+        f'"recipe_version":{spec.RECIPE_VERSION},"seed":3}}'
+    )
     assert run.run_id == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_fields_at_their_default_stay_out_of_the_canonical_spec_but_not_out_of_the_full_one():
     run = small_run(precision="bf16")
     assert STUDENT.canonical()["teacher"] == STUDENT.full()["teacher"] == STUDENT.teacher.run_id
-    assert set(run.canonical()) == {"data", "model", "recipe", "seed", "recipe_version"}
     assert set(run.full()) == {f.name for f in dataclasses.fields(RunSpec)}
     assert set(run.full()["recipe"]) == {f.name for f in dataclasses.fields(Recipe)}
     assert small_run(precision="bf16", momentum=0.9) == run
@@ -98,21 +89,19 @@ def test_each_field_of_a_run_and_of_its_teacher_changes_the_run_id(path):
 
 
 def test_no_field_of_a_spec_is_a_path():
-    for part in (DataSpec, ModelSpec, Recipe, LossSpec, RunSpec):
-        for field in dataclasses.fields(part):
-            assert "Path" not in str(field.type)
-            assert not re.search(r"path|folder|root|dir|file|host", field.name)
+    for field in (f for part in (DataSpec, ModelSpec, Recipe, LossSpec, RunSpec)
+                  for f in dataclasses.fields(part)):  # fmt: skip
+        assert "Path" not in str(field.type)
+        assert not re.search(r"path|folder|root|dir|file|host", field.name)
 
 
 def test_the_names_that_a_spec_allows_are_those_that_the_code_knows():
-    assert set(spec.MODES) == set(LOSSES)
-    assert set(spec.TEACHER_MODES) <= set(spec.MODES)
+    assert set(spec.MODES) == set(LOSSES) >= set(spec.TEACHER_MODES)
     assert set(spec.DATASETS) == set(data.FINGERPRINTS) == set(data._LOADERS) == set(data.SOURCES)
     assert set(spec.AUGMENTATIONS) == set(data.AUGMENT)
     for name in data.FINGERPRINTS:
         assert re.fullmatch(r"[0-9a-f]{64}|md5:[0-9a-f]{32}", data_spec(name, 500).fingerprint)
-    labels = {s.label for s in (*small_grid(), small_run(model=ModelSpec("mlp", (8,))))}
-    assert len(labels) == 4  # it tells runs apart
+    assert len({s.label for s in (*small_grid(), small_run(model=ModelSpec("mlp", (8,))))}) == 4
 
 
 def digits(**changes):
@@ -163,6 +152,12 @@ BAD = {
         ("teacher", {"teacher": small_run(seed=1)}),
         ("teacher_view", {"loss": LossSpec(teacher_view="other")}),
     ],
+    lambda loss, **of: dataclasses.replace(
+        STUDENT, data=digits(**of), loss=LossSpec.mix(loss, 4, 0.9)
+    ): [  # images without labels are taught by modes that need none
+        ("label of every image", {"loss": "target_part", "share": 0.1, "unlabelled": True}),
+        ("w_hard", {"loss": "kd", "noise": True}),
+    ],
 }  # fmt: skip
 CASES = [(make, *case) for make, cases in BAD.items() for case in cases]
 
@@ -178,13 +173,3 @@ def test_a_bad_setting_is_refused_in_one_sentence_that_names_it(case):
     sentence = re.sub(r" Did you mean '\w+'\?$", "", message)
     assert sentence.endswith(".") and "\n" not in sentence
     assert not re.search(r"[.?!] [A-Z]", sentence)
-
-
-def test_images_without_labels_are_taught_by_modes_that_need_none():
-    few = dict(share=0.1, unlabelled=True)
-    for data_changes, loss, says in (
-        (few, "target_part", "label of every image"), ({"noise": True}, "kd", "w_hard"),
-    ):  # fmt: skip
-        changes = dict(data=digits(**data_changes), loss=LossSpec.mix(loss, 4, 0.9))
-        with pytest.raises(SpecError, match=says):
-            dataclasses.replace(STUDENT, **changes)

@@ -22,7 +22,6 @@ PLANS = registry.grids(CHOSEN)
 
 
 def keep(store: Store, spec: RunSpec, **provenance) -> None:
-    """Store a record of a run that nobody trained."""
     record = whole_record(spec)
     record["provenance"] |= provenance
     store.write(spec.data.name, record)
@@ -46,30 +45,30 @@ def no_gpu(monkeypatch) -> None:
     monkeypatch.setattr(survey, "trainable", lambda device, precision: device == "cpu")
 
 
+def waiting(plans, store, throughput=None, outcome=None) -> list[str]:
+    outcome = outcome or survey.survey(survey.specs(plans), store)[0]
+    return survey.waiting(plans, outcome, throughput or survey.Throughput(store, []))
+
+
 # -- one count --------------------------------------------------------------------------------------
 
 
-def test_tables_and_plans_name_the_same_runs(store):
-    """The report counts by the tables, ``status`` and ``train`` by the plans."""
-    for question, planned in PLANS.items():
-        frame = study.write_table(question, CHOSEN[question], store)
-        of_table = {run.run_id for run in named_in(frame)}
-        assert of_table == {spec.run_id for spec in survey.specs(planned)}
-
-
 def test_status_train_and_the_report_count_alike(store, no_gpu):
+    """The report counts by the tables, the commands by the plans, which name the same runs."""
     planned = ordered(PLANS.values())
     specs = survey.specs(planned)
     for spec in specs[::3]:
         keep(store, spec)
     lose(store, next(spec for spec in specs[1:] if spec.teacher and spec not in specs[::3]))
-    for question in PLANS:
-        study.write_table(question, CHOSEN[question], store)
+    for question, of in PLANS.items():
+        frame = study.write_table(question, CHOSEN[question], store)
+        assert {r.run_id for r in named_in(frame)} == {s.run_id for s in survey.specs(of)}
     outcome, missing = survey.survey(specs, store)
-    line = survey.counts("quick", planned, outcome)
-    assert line.startswith(
-        f"quick: {Paper.load('quick', store.root).progress()} runs stored, 1 dive"
+    line, told = (
+        survey.counts("quick", planned, outcome),
+        Paper.load("quick", store.root).progress(),
     )
+    assert line.startswith(f"quick: {told} runs stored, 1 dive")
     stored, every = map(int, re.search(r"(\d+) of (\d+) runs", line).groups())
     others = [int(n) for n in re.findall(r"(\d+) (?:diverged|missing|wait)", line)]
     assert stored == len(outcome.stored) == len(specs[::3])
@@ -98,14 +97,14 @@ def test_a_run_is_stored_diverged_or_missing_and_never_two_of_them(store):
     assert (outcome.stored, missing) == ([teacher, kept, heir], [teacher, due])
 
 
-def test_a_run_that_is_named_twice_keeps_its_teacher(store):
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_is_named_twice_keeps_its_teacher(store, first):
     """A table names a teacher by its student's row first, without the teacher's own teacher."""
     lost = small_run(seed=101)
     lose(store, lost)
-    for first in ("", lost.run_id):
-        runs = [Run("mnist5k", lost.run_id), Run("mnist5k", "b", first)]
-        runs += [Run("mnist5k", "c", "b"), Run("mnist5k", "b", lost.run_id)]
-        assert store.progress(runs).diverged == [lost.run_id, "b", "c"]
+    runs = [Run("mnist5k", lost.run_id), Run("mnist5k", "b", lost.run_id * first)]
+    runs += [Run("mnist5k", "c", "b"), Run("mnist5k", "b", lost.run_id)]
+    assert store.progress(runs).diverged == [lost.run_id, "b", "c"]
 
 
 # -- what is not here -------------------------------------------------------------------------------
@@ -119,34 +118,26 @@ def test_what_waits_for_a_device_is_one_line_per_net_of_a_question_with_its_cost
     wide = dataclasses.replace(far(0).model, hidden=(20,))
     plans = [plan(far(s, epochs=6, **({"model": wide} if s % 2 else {}))) for s in range(40)]
     plans += [plan(far(s, epochs=4), "q1") for s in range(3)] + [plan(small_run(seed=7))]
-    outcome, missing = survey.survey(survey.specs(plans), store)
-    assert missing == [plans[-1].spec] and len(outcome.no_device) == 43
-    throughput = survey.Throughput(store, [])
-    assert survey.waiting(plans, outcome, throughput) == [
+    assert survey.survey(survey.specs(plans), store)[1] == [plans[-1].spec]
+    assert waiting(plans, store) == [
         "q5 mlp-16: 20 wait for a GPU (cost not measured)",
         "q5 mlp-20: 20 wait for a GPU (cost not measured)",
         "q1 mlp-16: 3 wait for a GPU (cost not measured)",
     ]
-    # Six side by side: 20 runs of 6 epochs of 3950 images each, at 100 images per second.
+    # Six side by side: 20 runs of 6 epochs of 3950 images each, at 100 images a second.
+    throughput = survey.Throughput(store, [])
     throughput.note(plans[0].spec, {"provenance": {"images_per_second": 100.0}})
-    assert "(cost about 13 min)" in survey.waiting(plans, outcome, throughput)[0]
+    assert "(cost about 13 min)" in waiting(plans, store, throughput)[0]
 
 
 def test_an_untrained_teacher_waits_in_the_line_of_its_students(store, no_gpu):
     teacher = far(100, epochs=0)
     taught = dataclasses.replace(student(0, small_run(seed=100)), teacher=teacher, device="cuda")
     outcome, _ = survey.survey([teacher, taught], store)
-    found = survey.waiting([plan(taught)], outcome, survey.Throughput(store, []))
+    found = waiting([plan(taught)], store, outcome=outcome)
     assert found == ["q5 mlp-16: 2 wait for a GPU (cost not measured)"]
-    alone = survey.waiting(
-        [plan(teacher)], survey.Outcome(no_device=[teacher]), survey.Throughput(store, [])
-    )
+    alone = waiting([plan(teacher)], store)
     assert alone == ["q5 mlp-16: 1 waits for a GPU (cost about 1 s)"]
-
-
-def test_where_an_engine_may_send_runs_elsewhere_none_waits(store, no_gpu):
-    outcome, missing = survey.survey([far(0)], store, elsewhere=True)
-    assert (outcome.no_device, missing) == ([], [far(0)])
 
 
 @pytest.mark.parametrize("driver, torch_says", [(False, True), (True, True), (True, False)])
@@ -161,18 +152,9 @@ def test_torch_is_not_asked_for_a_gpu_where_there_is_no_driver(monkeypatch, driv
 def test_bf16_waits_for_a_processor_that_multiplies_it(store, monkeypatch, multiplies):
     monkeypatch.setattr(devices, "multiplies_bf16", lambda: multiplies)
     specs = [small_run(seed=0), dataclasses.replace(small_run(seed=1), precision="bf16")]
-    plans = list(map(plan, specs))
-    outcome, missing = survey.survey(specs, store)
-    assert [spec.seed for spec in missing] == [0, 1][: 1 + multiplies]
+    assert [s.seed for s in survey.survey(specs, store)[1]] == [0, 1][: 1 + multiplies]
     waits = "q5 mlp-16: 1 waits for a CPU that multiplies bf16 (cost not measured)"
-    assert survey.waiting(plans, outcome, survey.Throughput(store, [])) == [waits][multiplies:]
-
-
-def test_the_processor_has_a_name_and_a_type():
-    found = devices.processor()
-    assert devices.device_name("cpu").strip() and found["vendor"]
-    assert found["bf16"] is devices.multiplies_bf16()
-    assert survey.processor_words(found).startswith(f"{found['vendor']} {found['capability']} with")
+    assert waiting(list(map(plan, specs)), store) == [waits][multiplies:]
 
 
 # -- processors -------------------------------------------------------------------------------------
@@ -203,7 +185,9 @@ def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(stor
 # -- time -------------------------------------------------------------------------------------------
 
 
-def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_device(store):
+def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_device(
+    store, monkeypatch
+):
     known, slow, new = (small_run(seed=b, batch_size=b) for b in (64, 8, 32))
     keep(store, known, images_per_second=1000.0)
     keep(store, slow, images_per_second=10.0)
@@ -213,12 +197,7 @@ def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_dev
     assert throughput.seconds(new) == images / 10
     assert throughput.seconds(small_run(epochs=0)) == 1
     assert math.isnan(throughput.seconds(far(0)))
-
-
-def test_the_time_left_is_told_per_device(store, monkeypatch):
     monkeypatch.setattr(survey, "side_by_side", {"cpu": 4, "cuda": 6}.get)
-    throughput = survey.Throughput(store, [])
-    throughput.note(small_run(), {"provenance": {"images_per_second": 1.0}})
-    left = survey.time_left([small_run(), small_run(seed=1), far(0)], throughput)
-    assert left == "about 66 min on cpu, 4 at a time; not measured on cuda, 6 at a time"
+    left = survey.time_left([new, dataclasses.replace(new, seed=1), far(0)], throughput)
+    assert left == "about 7 min on cpu, 4 at a time; not measured on cuda, 6 at a time"
     assert survey.time_left([], throughput) == ""

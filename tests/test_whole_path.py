@@ -28,10 +28,6 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-def source(question: str) -> str:
-    return f"report/notebooks/{notebooks.path_of(question).name}"
-
-
 def shown(notebook: Path) -> dict[str, str]:
     """The texts that an executed notebook shows: its answer, its claims, its arms."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
@@ -46,29 +42,23 @@ def shown(notebook: Path) -> dict[str, str]:
 
 def papermill(project: Path, question: str, *changes: str):
     """A question's notebook on the quick parameters with changes, by plain papermill."""
-    words = ("papermill", source(question), "out.ipynb", "-k", "python3", "--no-progress-bar")
+    notebook = f"report/notebooks/{notebooks.path_of(question).name}"
+    words = ("papermill", notebook, "out.ipynb", "-k", "python3", "--no-progress-bar")
     return command(project, *words, "-f", f"params/quick/{question}.yaml", *changes)
 
 
 def test_the_notebooks_train_every_run_and_show_an_answer_a_figure_and_tables(project):
     for question in QUESTIONS:
         frame = pd.read_csv(project / "results" / "quick" / f"{question}.csv")
-        assert frame["test_errors"].notna().all()
-        executed = project / "results" / "quick" / Path(source(question)).name
+        executed = project / "results" / "quick" / notebooks.path_of(question).name
         found = shown(executed)
         assert re.search(r"too few\b.* for a verdict", found["answer"])  # there are two blocks
         assert found["claims"].count("\n") > 2 and found["arms"].count("\n") > 3
         assert "image/png" in executed.read_text(encoding="utf-8")
-
-
-def test_the_tables_repeat_the_records_numbers(project):
-    frame = pd.read_csv(project / "results" / "quick" / "q2.csv")
-    for _, row in frame.iterrows():
-        path = project / "results" / "runs" / row["dataset"] / f"{row['run_id']}.json"
-        record = json.loads(path.read_text())
-        assert row["test_errors"] == record["test"]["errors"]
-        assert row["nll"] == record["test"]["nll"]
-        assert len(record["predictions"]) == record["test"]["n"] == 1000
+        for _, row in frame.iterrows():
+            path = project / "results" / "runs" / row["dataset"] / f"{row['run_id']}.json"
+            test = json.loads(path.read_text())["test"]
+            assert (row["test_errors"], row["nll"]) == (test["errors"], test["nll"])
 
 
 @pytest.mark.parametrize(
@@ -76,8 +66,6 @@ def test_the_tables_repeat_the_records_numbers(project):
     [
         # One temperature on the way, one beyond, at two widths, in two blocks.
         ("q3", "{profile: mine, temperatures: [3, 11]}", 8, "mine", "11"),
-        # Hard labels and distilled, in two blocks.
-        ("q4", "{profile: mine, omit_in_turn: [5]}", 4, "mine", "five"),
         # Of the student that learned from smoothed labels.
         ("q2", "{profile: mine, smoothing: 0.3}", 2, "mine", "smoothing"),
         # Fewer blocks of a shipped profile, whose own table stays as it is.
@@ -92,8 +80,7 @@ def test_changed_parameters_train_only_what_is_missing_and_what_is_shown_follows
     done = papermill(project, question, "-y", changes)
     assert done.returncode == 0, done.stderr
     after = record_times(project)
-    assert {k: after[k] for k in before} == before
-    assert len(after) - len(before) == new
+    assert {k: after[k] for k in before} == before and len(after) - len(before) == new
     assert shipped.read_bytes() == content
     assert (project / "results" / table / f"{question}.csv").exists()
     assert says in " ".join(shown(project / "out.ipynb").values())
@@ -101,7 +88,6 @@ def test_changed_parameters_train_only_what_is_missing_and_what_is_shown_follows
 
 def test_the_claims_of_a_profile_are_listed_for_people_and_for_machines(project):
     done = here(project, "claims", "quick", "q2", "--json")
-    assert done.returncode == 0, done.stderr
     listed = {claim["id"]: claim for claim in json.loads(done.stdout)}
     claim = listed["q2.kd_vs_hard"]
     assert claim["n"] == claim["planned"] == 2 and len(claim["runs"]) == 4
@@ -110,7 +96,6 @@ def test_the_claims_of_a_profile_are_listed_for_people_and_for_machines(project)
     plain = here(project, "claims", "quick")
     assert f"q2.kd_vs_hard: {claim['verdict']}" in plain.stdout
     assert {line.split(".")[0] for line in plain.stdout.splitlines()} == set(QUESTIONS)
-    assert here(project, "claims", "quick", "q9").returncode == 2
 
 
 def test_published_weights_keep_what_their_card_says(project):
@@ -119,44 +104,27 @@ def test_published_weights_keep_what_their_card_says(project):
     cards = [Path(line) for line in done.stdout.splitlines() if line.endswith(".json")]
     assert len(cards) == 8  # teacher, student on hard labels and distilled, without threes; Q5, Q6
     for card in cards:
-        done = here(project, "evaluate", str(card.with_suffix(".safetensors")))
-        assert done.returncode == 0, done.stderr
+        done = here(project, "evaluate", weights := str(card.with_suffix(".safetensors")))
         errors = json.loads(card.read_text())["test_errors"]
         assert done.stdout.startswith(f"{errors} errors of 1000 ({errors} on the card)")
     image = next(project.glob("results/runs/mnist5k/test_examples.png"))
     for path, code in ((image, 0), ("_quarto.yml", 1)):
-        done = here(project, "predict", str(cards[0].with_suffix(".safetensors")), str(path))
+        done = here(project, "predict", weights, str(path))
         assert done.returncode == code and str(path) in done.stdout + done.stderr
     assert "cannot be read as an image" in done.stderr
+
+
+def test_a_misspelt_parameter_stops_the_notebook(project):
+    before = record_times(project)
+    done = papermill(project, "q2", "-p", "smothing", "0.3")
+    assert done.returncode == 1 and "did you mean 'smoothing'?" in done.stderr
+    assert record_times(project) == before
 
 
 def test_output_that_nobody_reads_to_its_end_is_no_failure(project):
     shell = f"set -o pipefail; {sys.executable} -m darkknowledge status quick | head -n 1"
     done = command(project, "bash", "-c", shell)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_misspelt_parameter_stops_the_notebook_and_its_help_explains_each(project):
-    before = record_times(project)
-    done = papermill(project, "q2", "-p", "smothing", "0.3")
-    assert done.returncode == 1
-    assert "did you mean 'smoothing'?" in done.stderr
-    assert record_times(project) == before
-    done = command(project, "papermill", "--help-notebook", source("q2"))
-    assert "seeds; each is a block of its own" in done.stdout and "jitter_recipe" in done.stdout
-
-
-def test_a_notebook_without_its_parameters_cell_is_refused(tmp_path):
-    folder = small_project.make(tmp_path / "project")
-    path = folder / source("q1")
-    notebook = json.loads(path.read_text())
-    for cell in notebook["cells"]:
-        cell["metadata"] = {}
-    path.write_text(json.dumps(notebook))
-    done = here(folder, "run", "quick", "q1")
-    assert done.returncode == 1
-    assert "no cell tagged 'parameters'" in done.stderr
-    assert not record_times(folder)
 
 
 def test_the_report_is_rendered_from_the_records_alone(project):
