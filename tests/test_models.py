@@ -134,7 +134,8 @@ def test_byte_dropout_drops_its_share_independently_and_keeps_the_mean():
 
 
 def test_an_mlp_drops_inputs_and_hidden_units_each_by_its_own_share():
-    layers = models.MLP(9, (8, 7), 10, dropout_input=0.2, dropout_hidden=0.5).layers
+    spec = ModelSpec("mlp", (8, 7), dropout_input=0.2, dropout_hidden=0.5)
+    layers = models.MLP(spec, 9, 10).layers
     found = [getattr(m, "dropped", getattr(m, "out_features", "")) for m in layers]
     assert found == ["", 51, 8, "", 128, 7, "", 128, 10]
 

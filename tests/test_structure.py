@@ -43,8 +43,8 @@ def test_what_reads_or_plans_does_not_load_torch_not_even_through_others():
 
 
 def test_planning_and_refusing_load_neither_what_draws_nor_what_weighs():
-    code = "from darkknowledge import cli, params, survey\n"
-    code += "from darkknowledge.questions import registry\n"
+    code = "from darkknowledge import cli\nfrom darkknowledge.experiment import survey\n"
+    code += "from darkknowledge.questions import params, registry\n"
     code += "registry.grids({q: params.read('quick', q) for q in params.questions_of('quick')})"
     assert not loaded(code) & {"matplotlib", "scipy", "pandas", "jinja2", "papermill"}
 

@@ -206,25 +206,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_run_and_epoch(tiny_sp
         train(net(), tiny_split, lr=1e42, schedule="linear", epochs=1, batch_size=200)
 
 
-@pytest.mark.parametrize("where", ["input", "hidden"])
-def test_dropout_gives_0_or_x_over_1_minus_p_in_training_and_x_in_eval(where):
-    model = models.MLP(ModelSpec("mlp", (100,), **{f"dropout_{where}": 0.2}), 100, 100)
-    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    with torch.no_grad():
-        for layer in linear:
-            layer.weight.copy_(torch.eye(100))
-            layer.bias.zero_()
-    x = torch.rand(50, 100, generator=torch.Generator().manual_seed(0)) + 0.5
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        dropped = model.train()(x)
-    off = dropped == 0
-    torch.testing.assert_close(dropped[~off], (x * 256 / 205)[~off])  # 51 of 256 bytes drop a unit
-    assert 0.15 < off.float().mean() < 0.25  # sd 0.006
-    torch.testing.assert_close(model.eval()(x), x)
-    assert sum(isinstance(m, models.ByteDropout) for m in model.modules()) == 1
-
-
 def test_the_history_has_one_row_an_epoch_and_ends_with_the_net_that_is_returned(tiny_split):
     """The last epoch counts, not the best one."""
     model, told = net(), []
