@@ -8,14 +8,14 @@ import re
 
 import pytest
 
-from conftest import small_run, whole_record
+from conftest import small_run, synthetic_data, whole_record
 from darkknowledge import devices, study
 from darkknowledge.experiment import survey
 from darkknowledge.paper.paper import Paper
 from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import Planned, ordered
 from darkknowledge.records import Run, Store, named_in
-from darkknowledge.spec import LossSpec, RunSpec
+from darkknowledge.spec import LossSpec, ModelSpec, RunSpec
 
 CHOSEN = {q: params.read("quick", q) for q in params.questions_of("quick")}
 PLANS = registry.grids(CHOSEN)
@@ -185,16 +185,37 @@ def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(stor
 # -- time -------------------------------------------------------------------------------------------
 
 
-def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_on_its_device(
+@pytest.mark.parametrize(
+    "subset, part",
+    [
+        ({}, 1),
+        ({"omit": (3,)}, 0.9),
+        ({"keep": (7, 8), "share": 0.5}, 0.1),
+        ({"share": 0.1, "complement": True}, 0.9),
+        ({"share": 0.1, "unlabelled": True}, 1),
+    ],
+)
+def test_a_run_trains_once_per_epoch_on_each_image_that_it_has(subset, part):
+    loss = LossSpec("kd", 4.0, 0.0, 1.0)
+    run = small_run(data=synthetic_data(**subset), epochs=3, loss=loss, teacher=small_run())
+    assert survey.images(run) == pytest.approx(3 * part * (4000 - 50))
+
+
+def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_of_its_kind_or_device(
     store, monkeypatch
 ):
     known, slow, new = (small_run(seed=b, batch_size=b) for b in (64, 8, 32))
     keep(store, known, images_per_second=1000.0)
     keep(store, slow, images_per_second=10.0)
     throughput = survey.Throughput(store, [known, slow, new])
-    images = 2 * (4000 - 50)
+    images = survey.images(known)
     assert throughput.seconds(dataclasses.replace(known, seed=9)) == images / 1000
     assert throughput.seconds(new) == images / 10
+    other = dataclasses.replace(new, model=ModelSpec("plain_cnn"))
+    assert throughput.seconds(other) == images / 10
+    keep(store, other, images_per_second=1.0)
+    throughput = survey.Throughput(store, [known, slow, other])
+    assert (throughput.seconds(other), throughput.seconds(new)) == (images, images / 10)
     assert throughput.seconds(small_run(epochs=0)) == 1
     assert math.isnan(throughput.seconds(far(0)))
     monkeypatch.setattr(survey, "side_by_side", {"cpu": 4, "cuda": 6}.get)

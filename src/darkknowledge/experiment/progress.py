@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from tqdm import tqdm
 
-from darkknowledge.experiment.survey import Throughput, in_words
+from darkknowledge.experiment.survey import Throughput, images, in_words
 from darkknowledge.spec import RunSpec
 
 #: Seconds between two lines where every line stays; a long training speaks less often.
@@ -22,7 +22,7 @@ class Progress:
     or a notebook, which keep everything, as a plain line now and then.
 
     The time left is the time so far, in the ratio of what is left to what is done; runs count by
-    their expected seconds, or by their epochs while nothing was measured."""
+    their expected seconds, or by their images while nothing was measured."""
 
     def __init__(self, throughput: Throughput, *, shown: bool = True) -> None:
         self._throughput = throughput
@@ -79,11 +79,12 @@ class Progress:
         self, done: list[RunSpec], waiting: list[RunSpec], running: Collection[RunSpec]
     ) -> tuple[float, float]:
         """What is done and what is left, in one unit."""
-        every = {spec.run_id: max(1, spec.recipe.epochs) for spec in (*done, *waiting, *running)}
-        seconds = {s.run_id: self._throughput.seconds(s) for s in (*done, *waiting, *running)}
-        work = every if any(map(math.isnan, seconds.values())) else seconds
+        every = (*done, *waiting, *running)
+        work = {spec.run_id: self._throughput.seconds(spec) for spec in every}
+        if any(map(math.isnan, work.values())):
+            work = {spec.run_id: images(spec) for spec in every}
         finished = sum(work[spec.run_id] for spec in done)
         for spec in running:
-            share = min(1.0, self._epochs[spec.run_id] / every[spec.run_id])
+            share = min(1.0, self._epochs[spec.run_id] / max(1, spec.recipe.epochs))
             finished += share * work[spec.run_id]
         return finished, sum(work.values()) - finished

@@ -124,7 +124,6 @@ class Throughput:
 
     def __init__(self, store: Store, specs: list[RunSpec]) -> None:
         self._rates: dict[tuple[object, ...], list[float]] = {}
-        self._slowest: dict[str, float] = {}
         for spec in specs:
             if record := store.read(spec.data.name, spec.run_id):
                 self.note(spec, record)
@@ -133,16 +132,17 @@ class Throughput:
         """Learn from a finished run."""
         rate = record["provenance"]["images_per_second"]
         if rate > 0:
-            self._rates.setdefault(self._key(spec), []).append(rate)
-            self._slowest[spec.device] = min(rate, self._slowest.get(spec.device, math.inf))
+            for kin in self._kin(spec):
+                self._rates.setdefault(kin, []).append(rate)
 
     def seconds(self, spec: RunSpec) -> float:
-        """The estimate. A net that was not measured yet counts like the slowest one on its device
-        type that was; NaN where there is none."""
+        """The estimate. A net that was not measured yet counts like the slowest of its kind that was,
+        or else of any kind, on its device type; NaN where there is none."""
         if spec.recipe.epochs == 0:
             return 1.0
-        rates = self._rates.get(self._key(spec)) or [self._slowest.get(spec.device, math.nan)]
-        return _images(spec) / statistics.median(rates)
+        same, *others = (self._rates.get(kin, []) for kin in self._kin(spec))
+        rate = statistics.median(same) if same else min(next(filter(None, others), [math.nan]))
+        return images(spec) / rate
 
     def together(self, specs: list[RunSpec]) -> str:
         """How long runs of one device type take, as many at a time as go side by side, in words."""
@@ -152,8 +152,10 @@ class Throughput:
         return f"about {in_words(seconds)}"
 
     @staticmethod
-    def _key(spec: RunSpec) -> tuple[object, ...]:
-        return spec.model, spec.recipe.batch_size, spec.device, spec.precision
+    def _kin(spec: RunSpec) -> list[tuple[object, ...]]:
+        """What takes as long per image, what may, and what runs on the same type of device."""
+        same = spec.device, spec.precision, spec.model, spec.recipe.batch_size
+        return [same, (spec.device, spec.model.name), (spec.device,)]
 
 
 def in_words(seconds: float) -> str:
@@ -163,9 +165,14 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _images(spec: RunSpec) -> int:
-    size = {"mnist": 60_000, "mnist5k": 4_000, "mnist5k_rgb": 4_000}.get(spec.data.name, 50_000)
-    return spec.recipe.epochs * (size - spec.data.validation)
+def images(spec: RunSpec) -> float:
+    """Images that a run trains on, each once per epoch, as if all classes had as many."""
+    own = spec.data
+    size = {"mnist": 60_000, "mnist5k": 4_000, "mnist5k_rgb": 4_000}.get(own.name, 50_000)
+    share = 1 - own.share if own.complement else 1.0 if own.unlabelled else own.share
+    return (
+        spec.recipe.epochs * (size - own.validation) * share * (1 - len(own.unseen) / own.classes)
+    )
 
 
 # -- in words ---------------------------------------------------------------------------------------
