@@ -12,11 +12,49 @@ function Link(link)
   end
 end
 
+-- Columns are as wide as what they hold: a writer of Markdown's widths would break numbers.
+function Table(tbl)
+  tbl.colspecs = tbl.colspecs:map(function(column) return { column[1] } end)
+  return tbl
+end
+
+-- Whether a figure or a table has nothing to show but a note that says so.
+local function empty(div)
+  local kind, found = div.identifier:match("^(%l+)%-"), false
+  if kind ~= "fig" and kind ~= "tbl" then return false end
+  div:walk({ Span = function(span) found = found or span.classes:includes("nothing") end })
+  return found
+end
+
+-- What has nothing to show goes, unless the text refers to it, and so does a heading over nothing.
+function Pandoc(doc)
+  local referred = {}
+  doc:walk({ Cite = function(cite)
+    for _, citation in ipairs(cite.citations) do referred[citation.id] = true end
+  end })
+  local kept, bare = pandoc.Blocks({}), false -- bare: the last one is the heading of what went
+  local function close(level)
+    if bare and kept[#kept].level >= level then kept:remove() end
+    bare = false
+  end
+  for _, block in ipairs(doc.blocks) do
+    if block.t == "Div" and not referred[block.identifier] and empty(block) then
+      bare = bare or #kept > 0 and kept[#kept].t == "Header"
+    else
+      close(block.t == "Header" and block.level or math.huge)
+      kept:insert(block)
+    end
+  end
+  close(0)
+  doc.blocks = kept
+  return doc
+end
+
 -- The answer box in Typst: Quarto's callouts would fetch a package from the network.
 function Div(div)
   if FORMAT:match("typst") and div.classes:includes("answer") then
     local open = pandoc.RawBlock("typst",
-      '#block(width: 100%, inset: (left: 10pt, rest: 8pt), fill: rgb("#eef5fa"), ' ..
+      '#block(width: 100%, breakable: false, inset: (left: 10pt, rest: 8pt), fill: rgb("#eef5fa"), ' ..
       'stroke: (left: 3pt + rgb("#0072b2")))[')
     local close = pandoc.RawBlock("typst", "]")
     local blocks = pandoc.List({ open })

@@ -146,11 +146,9 @@ local function reference(cite)
   return found
 end
 
--- A browser finds the widths of columns itself; wide tables scroll in their own box, also by the keyboard.
+-- Wide tables scroll in their own box, also by the keyboard.
 local function scrolling(tbl)
-  if not HTML then return nil end
-  tbl.colspecs = tbl.colspecs:map(function(column) return { column[1] } end)
-  return pandoc.Div({ tbl }, { class = "scroll", tabindex = "0" })
+  return HTML and pandoc.Div({ tbl }, { class = "scroll", tabindex = "0" }) or nil
 end
 
 return {

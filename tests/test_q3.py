@@ -39,7 +39,7 @@ OUTCOMES = [
      ["For the 30-unit network it makes no difference that matters to stay at T = 2, 3 and 4:"],
      ["does not hold", "does not hold"]),
     ({"noise": (1, 40)}, Verdict.IMPRECISE, "Too imprecise to tell:", "Too imprecise to tell:",
-     ["from 8 on is too imprecise to tell: T = 40 makes between"],
+     ["From T = 8 on, how far is too imprecise to tell: T = 40 makes between"],
      ["Whether the 30-unit network does better", "Against T = 1 that is too imprecise to tell: bet"],
      ["is not decided", "is not decided"]),
 ]  # fmt: skip

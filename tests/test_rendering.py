@@ -62,6 +62,19 @@ def test_sections_without_a_number_are_not_counted(tmp_path):
     assert "1 A 1.1 B C 2 D 2.1 E Section 1, Section 2.1" in found
 
 
+NONE = "::: {{#tbl-{}}}\n[*Nothing.*]{{.nothing}}\n\nWhat would be.\n:::\n\n"
+
+
+def test_what_would_show_nothing_goes_with_its_heading_unless_the_text_refers_to_it(tmp_path):
+    text = f"# A\n\n{NONE.format('a')}{NONE.format('b')}# B\n\nB. @tbl-c\n\n{NONE.format('c')}"
+    text += f"# C\n\n## D\n\n{NONE.format('d')}"
+    for form in ("html", "gfm"):
+        found = " ".join(converted(tmp_path, text, form).split())
+        assert found.count("What would be.") == found.count("Nothing.") == 1
+        assert "Table 1: What would be." in found.replace("\N{NO-BREAK SPACE}", " ")
+        assert "1 B" in found and "2 C" in found and "D" not in found
+
+
 def test_equations_are_numbered_in_order_also_within_a_paragraph(tmp_path):
     text = "With @eq-b:\n$$\na\n$$ {#eq-a}\nand\n$$b$$ {#eq-b}\nall is said."
     found = converted(tmp_path, text, "html")

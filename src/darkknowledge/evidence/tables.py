@@ -11,40 +11,26 @@ from darkknowledge.evidence import text
 from darkknowledge.evidence.arms import label
 from darkknowledge.evidence.claims import Claim, Findings
 
-#: What the padding of a table's cell is worth, in characters.
-PADDING = 4
-#: How much more room numbers get than words of their length.
-NUMBERS = 1.3
-#: No column counts as wider than this many characters.
-WIDEST = 48
-
 
 def markdown(frame: pd.DataFrame, align: str = "") -> str:
     """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
     align = align or "l" + "r" * (frame.shape[1] - 1)
     names = {"l": "left", "r": "right", "c": "center"}
     sides = [names[a] for a in align]
-    lines = frame.to_markdown(index=False, colalign=sides, disable_numparse=True)
-    # Wide tables get column widths in proportion to these dashes; the padding of a cell counts too,
-    # long texts must leave the other columns room, and numbers are not to be broken.
-    head, rule, *rows = lines.splitlines()
-
-    def dashes(found: re.Match) -> str:
-        numbers = found[2] and not found[1]
-        width = round(len(found[0]) * NUMBERS) if numbers else min(len(found[0]), WIDEST)
-        return f"{found[1]}{'-' * (width + PADDING)}{found[2]}"
-
-    return "\n".join([head, re.sub(r"(:?)-+(:?)", dashes, rule), *rows])
+    found: str = frame.to_markdown(index=False, colalign=sides, disable_numparse=True)
+    return found
 
 
 def alignment(frame: pd.DataFrame) -> str:
-    """Numbers to the right, words to the left: by what stands in the columns."""
+    """Numbers to the right, words to the left, as in the first column: by what stands in the columns."""
 
     def numeric(column: str) -> bool:
         cells = [str(value) for value in frame[column] if str(value) not in ("", "—")]
-        return bool(cells) and all(re.match(r"[−+<≈]?\s?\d", cell) for cell in cells)
+        # "100-unit network" begins with a number, and is none.
+        return bool(cells) and all(re.match(r"[−+<≈]?\s?\d(?!\S*-)", cell) for cell in cells)
 
-    return "".join("r" if numeric(column) else "l" for column in frame)
+    first, *rest = frame
+    return "l" + "".join("r" if numeric(column) else "l" for column in rest)
 
 
 def effect(claim: Claim) -> str:

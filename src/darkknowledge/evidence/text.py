@@ -91,12 +91,14 @@ def blocks(n: int) -> str:
 
 
 def cell(found: Effect, decimals: int | None = None) -> str:
-    """``mean (low to high)`` for a table; the mean alone where there is no interval."""
+    """``mean (low to high)`` for a table, whose interval does not break; the mean alone where there is
+    none."""
     if found.n == 0:
         return "—"
     parts = [found.mean, found.low, found.high]
     mean, low, high = (errors(v) if decimals is None else number(v, decimals) for v in parts)
-    return f"{mean} ({low} to {high})" if found.bounded else mean
+    interval = f"({low} to {high})".replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{mean} {interval}" if found.bounded else mean
 
 
 def p_value(p: float) -> str:

@@ -30,7 +30,7 @@ OPTION = re.compile(r"^#\| (.*\n)", re.M)
 FIGURE_OPTIONS = {"label", "fig-cap", "fig-alt"}
 OPTIONS = {"include", "output"} | FIGURE_OPTIONS
 #: In place of a figure that a cell did not draw, so that references to it lead somewhere.
-NO_FIGURE = "*This profile has nothing to show here.*"
+NO_FIGURE = "[*This profile has nothing to show here.*]{.nothing}"
 #: What Markdown would take for markup where an expression's value is plain text.
 MARKUP = re.compile(r"([\\`*_\[\]<>$@#^~|])")
 

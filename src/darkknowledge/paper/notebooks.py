@@ -58,8 +58,8 @@ def execute(profile: str, question: str, store: Store) -> Path:
             kernel_name="python3",
             progress_bar=False,
             log_output=True,
-            # Each kernel would warn that it listens on this machine's own TCP ports.
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            # Kernels tell of their TCP ports, and of the signal that ends them.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             cwd=str(project_root()),
         )
     except papermill.PapermillExecutionError as error:

@@ -26,8 +26,10 @@ from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, named_in
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ABSENT = "*Not part of this profile.*"
-NOTHING = "*Nothing is measured at these settings yet.*"
+#: In place of what a profile lacks. A figure or a table that would show nothing else is left out of
+#: the report.
+ABSENT = "[*Not part of this profile.*]{.nothing}"
+NOTHING = "[*Nothing is measured at these settings yet.*]{.nothing}"
 
 
 def find(
@@ -148,7 +150,14 @@ class Paper:
         values, as ``q2.c`` and ``q2.v``; None for those that the profile lacks or has no records of."""
         known = [q for q, frame in self.frames.items() if any(frame["record"])]
         found = {q: context(self.findings[q]) for q in known}
-        return dict.fromkeys(QUESTIONS) | found | {"lit": literature()["value"]}
+        return (
+            dict.fromkeys(QUESTIONS)
+            | found
+            | {
+                "lit": literature()["value"],
+                "published": len(self.scorecard),
+            }
+        )
 
     def data(self) -> str:
         """The data sets that the shown records were computed from."""
