@@ -2,6 +2,8 @@
 local ENDINGS = { html = ".html", typst = ".pdf", markdown = ".md", gfm = ".md", commonmark = ".md" }
 
 function Link(link)
+  -- Notebooks lie beside the pages, which a PDF may have left.
+  if FORMAT:match("typst") and link.target:match("%.ipynb$") then return link.content end
   for format, ending in pairs(ENDINGS) do
     if FORMAT:match("^" .. format) and link.target:match("^%l+%.qmd") then
       -- A PDF's places cannot be linked to from outside.
@@ -10,6 +12,11 @@ function Link(link)
       return link
     end
   end
+end
+
+-- What a page shows to somebody who points at it, other formats cannot.
+function Span(span)
+  if span.attributes.title and not FORMAT:match("html") then return span.content end
 end
 
 -- Columns are as wide as what they hold: a writer of Markdown's widths would break numbers.

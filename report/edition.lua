@@ -4,6 +4,7 @@
 local HTML, TYPST, GFM = FORMAT:match("html"), FORMAT:match("typst"), FORMAT:match("gfm")
 local NAME = HTML and "html" or TYPST and "typst" or "markdown"
 local WORDS = { fig = "Figure", tbl = "Table", eq = "Equation", sec = "Section" }
+local LONG = 12 -- rows from which on a page folds a table
 local counts = { fig = 0, tbl = 0, eq = 0 }
 local sections = {}
 local numbers = {} -- by identifier
@@ -89,9 +90,14 @@ local function float(identifier, content, caption)
     return pandoc.Div(content, { id = identifier })
   end
   if HTML and identifier:match("^tbl%-") then -- whose caption is read before it
+    local rows = content[1].t == "Table" and #content[1].bodies[1].body or 0
+    local fold, unfold = "", ""
+    if rows > LONG then
+      fold, unfold = "<details><summary>" .. rows .. " rows</summary>", "</details>"
+    end
     local open = pandoc.RawBlock("html", '<figure id="' .. identifier .. '"><figcaption>')
-    local rest = pandoc.RawBlock("html", "</figcaption>")
-    local close = pandoc.RawBlock("html", "</figure>")
+    local rest = pandoc.RawBlock("html", "</figcaption>" .. fold)
+    local close = pandoc.RawBlock("html", unfold .. "</figure>")
     return pandoc.Blocks({ open, pandoc.Plain(caption), rest }) .. content .. { close }
   end
   return pandoc.Figure(content, { pandoc.Plain(caption) }, { id = identifier })

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy.special import softmax
 
 import small_project
+from darkknowledge.experiment import data, models
+from darkknowledge.experiment.published import network
 from darkknowledge.paper import notebooks
 from darkknowledge.questions.registry import QUESTIONS
-from small_project import call, command, here, record_times
+from page import Page
+from small_project import REPOSITORY, call, command, here, record_times
 
 pytestmark = pytest.mark.slow
 
@@ -147,3 +156,79 @@ def test_the_report_is_rendered_from_the_records_alone(project):
         assert word in first[-2].replace("\N{NO-BREAK SPACE}".encode(), b" "), word
     assert edition() == first
     assert record_times(project) == before
+
+
+# -- the page in a browser --------------------------------------------------------------------------
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+#: Headless, without a sandbox, which a container may lack, and without a word to anybody.
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --virtual-time-budget=20000".split()
+)
+
+
+@pytest.fixture(scope="module")
+def driven(project, tmp_path_factory) -> dict:
+    """What happens in the quick profile's page when somebody uses it."""
+    if not BROWSER:
+        pytest.skip("there is no Chromium here")
+    done = call(project, "render", "quick", "--to", "html")
+    assert done.returncode == 0, done.stderr
+    page = Path(done.stdout.splitlines()[0]).read_text(encoding="utf-8")
+    folder = tmp_path_factory.mktemp("browser")
+    use = (REPOSITORY / "tests" / "use_page.js").read_text(encoding="utf-8")
+    use = f"<script>addEventListener('load', async () => {{ {use} }})</script>"
+    (folder / "page.html").write_text(page + use, encoding="utf-8")
+    words = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'user'}", "--dump-dom"]
+    done = subprocess.run([*words, (folder / "page.html").as_uri()], capture_output=True, text=True)
+    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)
+    assert found, done.stderr
+    return json.loads(html.unescape(found[1]))
+
+
+def test_the_page_softens_labels_as_the_loss_does(project, driven):
+    body = json.loads((project / "results" / "quick" / "q2_soft_labels.json").read_text())
+    for said, logits in zip(driven["soft"], np.array(body["logits"]), strict=True):
+        p = softmax(logits / 2**6)
+        first, second = np.argsort(-p, kind="stable")[:2]
+        one, other = (f"{c} ({100 * p[c]:.0f}\xa0%)" for c in (first, second))
+        assert said == f"Most likely: {one}, then {other}"
+
+
+def test_networks_in_the_page_answer_as_their_weights_do_and_drawings_may_lie_anywhere(
+    project, driven
+):
+    frame = pd.read_csv(project / "results" / "quick" / "q4.csv", dtype={"omitted": str})
+    lacking = frame[(frame["arm"] == "kd") & (frame["omitted"] == "3")].iloc[0]
+    weights = project / "results" / "weights" / f"{lacking['run_id']}.safetensors"
+    assert here(project, "weights", "quick").returncode == 0  # writes their cards
+    net, card = network(weights)
+    test = data.load(card.data, None).test
+    images = data.scaled(test.take(data.examples(test, 1)[:, 0]).images)
+    with torch.no_grad():
+        found = models.int8(net)(images).numpy()
+    record = json.loads(
+        (project / "results" / "runs" / "mnist5k" / f"{lacking['run_id']}.json").read_text()
+    )
+    shifted = found + record["unseen"]["label_free"]["bias"] * (np.arange(10) == 3)
+    for digit, said in enumerate(driven["samples"]):
+        assert [int(words[0]) for words in said[2:]] == [
+            found[digit].argmax(),
+            shifted[digit].argmax(),
+        ]
+    assert driven["left"] == driven["right"] and len(set(driven["left"])) > 1
+    assert set(driven["cleared"]) == {"Nothing drawn yet", ""}
+
+
+def test_every_table_of_the_page_can_be_saved_and_every_figure_enlarged(project, driven):
+    page = Page(
+        (project / "_output" / "quick" / "report" / "index.html").read_text(encoding="utf-8")
+    )
+    assert list(driven["csv"]) == [f"Save this table as {name}.csv" for name in driven["tables"]]
+    first = driven["csv"]["Save this table as tbl-answers.csv"].split("\r\n")
+    assert first[0] == '"Q","question","answer","difference"' and len(first) == 1 + len(QUESTIONS)
+    assert driven["enlarged"] and driven["closed"]
+    assert len(page.attributes("table")) == len(driven["tables"])

@@ -38,6 +38,12 @@ def effect(claim: Claim) -> str:
     return f"{text.cell(claim.effect)} {claim.unit}" if claim.measured else "—"
 
 
+def rests_on(claim: Claim) -> str:
+    """What a claim's verdict rests on, shown where somebody points at it."""
+    runs = " ".join(sorted(run[:6] for run in claim.run_ids))
+    return f"{effect(claim)}; {claim.effect.n} of {claim.planned} blocks; runs {runs}"
+
+
 def k_of_n(k: int, n: int) -> str:
     """``5``, or ``3 of 5`` in one piece while some are missing."""
     return f"{n}" if k == n else f"{k}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{n}"
@@ -50,7 +56,7 @@ def claims(found: dict[str, Claim]) -> pd.DataFrame:
         [
             {
                 "claim": f"{label(c.subject)} against {label(c.reference)}",
-                "verdict": c.verdict.value,
+                "verdict": f'[{c.verdict.value}]{{title="{rests_on(c)}"}}',
                 "difference": effect(c),
                 "n": k_of_n(c.effect.n, c.planned),
                 "family (members)": f"{c.family} ({c.members})",

@@ -13,7 +13,7 @@ from darkknowledge.evidence.stats import FEWEST
 from darkknowledge.paper.execution import DOCUMENTS, FIGURES
 from darkknowledge.paper.pandoc import Pandoc
 from darkknowledge.paper.paper import Paper
-from darkknowledge.paper.rendering import render
+from darkknowledge.paper.rendering import NOTEBOOKS, render
 from darkknowledge.records import Store, atomic_write
 
 NAME = "dark-knowledge"
@@ -50,10 +50,14 @@ def publish(profile: str, store: Store) -> list[Path]:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(made[0].parent / FIGURES, target / FIGURES)
     names = [f"{path.stem}{path.suffix}".replace(DOCUMENTS[0].stem, NAME) for path in made]
-    found = [shutil.copy(path, target / name) for path, name in zip(made, names, strict=True)]
+    found = [Path(shutil.copy(path, target / name)) for path, name in zip(made, names, strict=True)]
+    for path in found:  # whose notebooks lie where their sources do, without outputs
+        if path.suffix != ".pdf":
+            text = path.read_text(encoding="utf-8")
+            atomic_write(path, text.replace(f"{NOTEBOOKS}/q", f"../{NOTEBOOKS}/q").encode())
     readme = project_root() / "README.md"
     atomic_write(readme, with_answers(readme.read_text(encoding="utf-8"), paper).encode())
-    return [*map(Path, found), readme]
+    return [*found, readme]
 
 
 def undecided(paper: Paper) -> list[str]:

@@ -70,15 +70,10 @@ def soft_labels(exhibit: Path, sheet: Path | None) -> Figure | None:
     """A teacher's soft labels of a few test images at several temperatures: of the first images of the
     classes, those that it gets right and has most to say about. ``exhibit`` holds its logits, ``sheet``
     the images."""
-    if not exhibit.exists() or sheet is None or not sheet.exists():
+    logits = known_soft_labels(exhibit, sheet)
+    if logits is None or sheet is None:
         return None
-    try:
-        logits = np.array(json.loads(exhibit.read_text(encoding="utf-8"))["logits"], dtype=float)
-        chosen = instructive(logits)
-    except (ValueError, LookupError, TypeError) as error:
-        raise RecordError(
-            f"{exhibit} holds no soft labels: delete it and execute the notebook of q2 again."
-        ) from error
+    chosen = instructive(logits)
     pixels = plt.imread(sheet)
     side = pixels.shape[0] // len(logits)
     shape, widths = (len(chosen), 1 + len(SHOWN)), (0.45, *[1] * len(SHOWN))
@@ -92,6 +87,22 @@ def soft_labels(exhibit: Path, sheet: Path | None) -> Figure | None:
     for axis, title in zip(axes[0], ["image", *(f"T = {t:g}" for t in SHOWN)], strict=True):
         axis.set_title(title, fontsize=LARGE)
     return figure
+
+
+def known_soft_labels(exhibit: Path, sheet: Path | None) -> np.ndarray | None:
+    """A teacher's logits [class, logit] of the first test image of each class, if they and the contact
+    sheet are here. Raises RecordError for a file that is none of ours."""
+    if sheet is None or not sheet.exists() or not exhibit.exists():
+        return None
+    try:
+        logits = np.array(json.loads(exhibit.read_text(encoding="utf-8"))["logits"], dtype=float)
+        if logits.ndim != 2 or not logits.size:
+            raise ValueError("not a matrix")
+    except (ValueError, LookupError, TypeError) as error:
+        raise RecordError(
+            f"{exhibit} holds no soft labels: delete it and execute the notebook of q2 again."
+        ) from error
+    return logits
 
 
 def instructive(logits: np.ndarray) -> list[int]:

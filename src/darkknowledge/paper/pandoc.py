@@ -18,6 +18,7 @@ WRITERS = {
     "html": [
         *("--to", "html", "--mathml", "--embed-resources", "--toc"),
         *("--template", "report/edition.html", "--css", "report/edition.css"),
+        *("--include-after-body", "report/page.html"),
     ],
     "typst": [
         *("--to", "typst"),

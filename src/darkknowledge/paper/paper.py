@@ -209,7 +209,7 @@ class Paper:
                 short, place = ("Why", "why") if q == "q7" else (q.upper(), q)
                 where, said = f"[{question.title}](#sec-{place})", self.text(q, "headline")
                 rows.append([short, where, said, tables.effect(primary)])
-        return pd.DataFrame(rows, columns=["", "question", "answer", "difference"])
+        return pd.DataFrame(rows, columns=["Q", "question", "answer", "difference"])
 
     def figure(self, name: str) -> Figure | None:
         """A figure, in the study's style; None where the profile lacks its question or records."""
@@ -235,6 +235,23 @@ class Paper:
             shown.append(self.findings["q6"])
         found: Figure | None = QUESTIONS[question].exhibits.FIGURES[what](*shown)
         return found
+
+    def live(self, name: str) -> str:
+        """What a script of the HTML edition needs, as Markdown: ``soft-labels`` or ``draw``; empty where
+        the profile lacks it."""
+        from darkknowledge.paper import live, method  # slow to load
+
+        sheet = (
+            self.store.examples_path(self.findings["q2"].dataset) if "q2" in self.findings else None
+        )
+        logits = method.known_soft_labels(self.files["soft labels"], sheet)
+        if logits is None or sheet is None:
+            return ""
+        samples = live.samples(sheet, len(logits))
+        if name == "soft-labels":
+            return live.script(name, {"samples": samples, "logits": logits.tolist()})
+        nets = live.networks(self.findings, self.store)
+        return live.script(name, {"samples": samples, "nets": nets}) if nets else ""
 
     def supplement(self) -> str:
         """All tables of all questions as Markdown, a section per question. A table's caption is the

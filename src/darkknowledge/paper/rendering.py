@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from darkknowledge.paper.execution import DOCUMENTS, FIGURES, execute
 from darkknowledge.paper.pandoc import Pandoc
 from darkknowledge.paper.paper import Paper
 from darkknowledge.paper.quarto_cli import Quarto
+from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.spec import choose
 
+#: Where notebooks lie, beside the documents and beside what is made of them.
+NOTEBOOKS = "notebooks"
 ENDINGS = {"html": ".html", "typst": ".pdf", "gfm": ".md"}
 #: What Quarto's pages have beyond ours.
 BEYOND = "a switch between light and dark, previews of references, and other formats, as Word"
@@ -59,6 +63,12 @@ def render(paper: Paper, formats: list[str], renderer: Renderer) -> tuple[list[P
     }
     with contextlib.chdir(root), environment(names):
         texts = {document: execute(document, folder / FIGURES) for document in DOCUMENTS}
+    (folder / NOTEBOOKS).mkdir(exist_ok=True)
+    for question in paper.findings:  # as it was executed, or else as it is
+        name = f"{QUESTIONS[question].notebook}.ipynb"
+        executed = paper.store.exhibit_path(paper.profile, name)
+        source = executed if executed.exists() else root / DOCUMENTS[0].parent / NOTEBOOKS / name
+        shutil.copy(source, folder / NOTEBOOKS)
     made, failures = [], []
     for (document, form), target in targets.items():
         try:
