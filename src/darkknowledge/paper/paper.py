@@ -185,7 +185,7 @@ class Paper:
             "scorecard": lambda: scorecard.table(self.scorecard),
             "provenance": lambda: appendix.provenance(self.frames),
             "conventions": appendix.conventions,
-            "search": lambda: appendix.search(self.store.exhibit_path(PUBLISHED, "search.csv")),
+            "search": lambda: appendix.search(self.store.exhibit_path(self.profile, "search.csv")),
             "speed": lambda: appendix.speed(self.store.read_bench()),
             "runs": lambda: appendix.run_ids(self.claims),
         }
