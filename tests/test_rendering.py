@@ -52,7 +52,7 @@ def test_parts_for_one_format_stand_in_that_one_alone(tmp_path):
     of = {"visible when": "the page", "visible unless": "not the page", "hidden when": "hidden"}
     block = '::: {{.content-{}-format="html"}}\n{}\n:::'
     text = "\n".join(block.format(how, words) for how, words in of.items())
-    assert converted(tmp_path, text, "html").endswith("A the page Contents")
+    assert converted(tmp_path, text, "html").endswith("A the page")
     assert converted(tmp_path, text, "gfm").split("\n\n")[-2:] == ["not the page", "hidden\n"]
 
 
