@@ -34,7 +34,7 @@ def words(path: Path) -> str:
 def test_no_number_and_no_verdict_is_typed_into_a_page(path):
     text = re.sub(r"\{[^}]*\}|@[\w-]+", "", words(path))
     assert not re.search(r".*\d.*", ALLOWED.sub("", text))
-    rule = r"A difference is \*better\*.*?(?=\n\n|Intervals)"
+    rule = r"A\s+difference is \*better\*.*?(?=\n\n|Intervals)"
     claims = re.sub(
         r"[^.:]*\?", "", re.sub(rule, "", text, flags=re.S)
     )  # a question claims nothing

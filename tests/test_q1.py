@@ -49,18 +49,27 @@ def test_what_size_and_what_training_is_worth_come_first():
     assert f.claims["large_vs_small"].verdict is Verdict.BETTER_SLIGHTLY
     assert [claim.members for claim in f.claims.values()] == [7, 3, 3, 3]
     gain, said = values(f)["gain"], told(f)
-    assert said.startswith(f"**Size alone removes {gain['size']:.1f} errors, less than matters; ")
-    assert f"; augmentation and dropout remove {gain['training']:.1f} of " in said.split("**")[1]
+    assert said.startswith(
+        f"**Trained alike, the larger network makes {gain['size']:.1f} errors fewer, less "
+    )
+    assert (
+        f"; training the small one like the large one removes {gain['training']:.1f} of "
+        in said.split("**")[1]
+    )
     assert "1.9 times the parameters." in said and "Train the small network like the" in said
     assert "less than matters" in told(f, "headline") and "dropout was chosen" in told(f, "believe")
     assert f.sample(**LITERATURE["hinton-student-parameters"]).mean == 1276810
 
 
 OUTCOMES = {
-    "BETTER": (errors(teacher=60), "Size alone removes", "Size alone removes"),
+    "BETTER": (errors(teacher=60), "Trained alike, the larger", "Trained alike, size removes"),
     "WORSE": (errors(teacher=120), "Trained alike, the larger", "The larger network makes"),
-    "EQUIVALENT": (errors(hard_augmented=82), "Size alone makes no", "Size alone makes no"),
-    "IMPRECISE": (errors(60), "What size alone is worth is too imprecise", "Size alone: too"),
+    "EQUIVALENT": (
+        errors(hard_augmented=82),
+        "Trained alike, size makes no",
+        "Trained alike, size makes",
+    ),
+    "IMPRECISE": (errors(60), "What size is worth between", "Size, trained alike: too"),
     "FEW": (errors(), "So far the larger network makes", "Too few pairs yet: the larger"),
 }
 
@@ -74,7 +83,7 @@ def test_other_outcomes_have_their_own_words(verdict):
     said, headline = told(f), told(f, "headline")
     assert said.startswith(f"**{bold}") and "matters," not in said and "Without" not in said
     assert ("Train the small" in said) == (verdict not in ("IMPRECISE", "FEW"))
-    assert ("dropout remove" in said) == (verdict != "FEW")
+    assert ("large one removes" in said) == (verdict != "FEW")
     assert headline.startswith(short) and len(headline.split()) <= 14
 
 
@@ -83,7 +92,7 @@ def test_nobody_is_told_to_augment_where_it_does_not_help(augmented):
     wrong = errors(hard_augmented=augmented, teacher=augmented + 20)
     f = found(wrong, measured=lambda planned: planned.primary)
     said = " ".join(told(f, block) for block in ("answer", "caption", "headline"))
-    assert "dropout remove" not in said and "Train the small" not in said
+    assert "large one removes" not in said and "Train the small" not in said
     assert "For the smaller one, augmentation and dropout mean" in said
 
 
@@ -96,7 +105,7 @@ def test_eight_bits_and_latencies_are_told_only_where_they_were_measured(tmp_pat
     for record in f.rows(arm="hard")["record"]:
         record["test_int8"]["errors"] += 5
     gain = values(f)["gain"]["training"]
-    assert f"are worth {gain + 5:.1f} errors instead of {gain:.1f}." in told(f, "believe")
+    assert f"the same training is worth {gain + 5:.1f} errors." in told(f, "believe")
     assert "300 µs for one image instead of 200" in told(f) and "a machine" in told(f, "limits")
     column = exhibits.costs(f).set_index("network")["latency, 1 image (IQR)"]
     assert set(column["1,200-unit network"]) == {"300 µs (1 µs)"} and not any(column[-4:])

@@ -22,25 +22,25 @@ WORDS = {"caption": 80, "believe": 80, "literature": 40, "limits": 40, "headline
 #: Changes, the verdict of the primary claim, how answer and headline begin, what is said of high T
 #: and of the narrow network, and what becomes of the two published sentences.
 OUTCOMES = [
-    ({"above": -20, "band": -20}, Verdict.BETTER, "Soften the labels:", "Above T = 1:",
+    ({"above": -20, "band": -20}, Verdict.BETTER, "Soften the labels:", "At 4, 8 and 20:",
      ["each temperature comes within 1 error of T = 20"],
-     ["does better lower, at T = 2, 3 and 4. That is 20.", "Against T = 1 that is 20."],
+     ["does better lower, at T = 2, 3 and 4. That is 20.", "Compared with T = 1 it makes 20."],
      ["holds", "holds"]),
     ({"four": -1, "far": 20, "band": -20, "one": -20}, Verdict.BETTER_SLIGHTLY,
-     "Soften the labels:", "Above T = 1:", ["still matters: T = 40 makes 19.8 errors more"],
-     ["does better lower", "Against T = 1 that makes no difference that matters"],
+     "Soften the labels:", "At 4, 8 and 20:", ["still matters: T = 40 makes 19.8 errors more"],
+     ["does better lower", "Compared with T = 1, that makes no difference that matters"],
      ["does not hold", "does not hold"]),
     ({"above": 20, "far": -20, "band": 20}, Verdict.WORSE, "Leave it at T = 1:", "Leave it at T = 1:",
      ["still matters: T = 40 makes 20.2 errors fewer"],
-     ["does worse lower, at T = 2, 3 and 4. That is 20.0 errors more", "that is 19.8 errors more"],
+     ["does worse lower, at T = 2, 3 and 4. That is 20.0 errors more", "it makes 19.8 errors more"],
      ["does not hold", "does not hold"]),
     ({"far": 20, "far_at": ["mlp-300-300"]}, Verdict.EQUIVALENT, "It makes no difference",
      "It makes no difference", ["each temperature comes within 1 error"],
      ["For the 30-unit network it makes no difference that matters to stay at T = 2, 3 and 4:"],
      ["does not hold", "does not hold"]),
     ({"noise": (1, 40)}, Verdict.IMPRECISE, "Too imprecise to tell:", "Too imprecise to tell:",
-     ["From T = 8 on, how far is too imprecise to tell: T = 40 makes between"],
-     ["Whether the 30-unit network does better", "Against T = 1 that is too imprecise to tell: bet"],
+     ["From T = 8 on, differences are too imprecise to tell: T = 40 makes between"],
+     ["Whether the 30-unit network does better", "Compared with T = 1, that is too imprecise to tell:"],
      ["is not decided", "is not decided"]),
 ]  # fmt: skip
 
@@ -79,8 +79,8 @@ def test_every_outcome_has_its_own_words(changes, verdict, bold, head, high, nar
     assert ("would matter" in rest) == claim.slight
     assert ("makes fewer errors" in block["caption"]) == claim.better
     assert ("much alike" in block["headline"]) == (claim.better and "each temperature" in rest)
-    assert f"here that {lit[0]}." in block["literature"]
-    assert f"units: that {lit[1]}." in block["literature"]
+    assert f"alike: that {lit[0]} here." in block["literature"]
+    assert f"units: that {lit[1]} here." in block["literature"]
     assert len(said.split()) <= 25 and len(rest.split()) <= 80
     assert all(0 < len(block[name].split()) <= most for name, most in WORDS.items())
 
@@ -92,7 +92,7 @@ def test_claims_are_declared_as_planned_measured_or_not():
     assert all(c.members == families[c.family] for c in f.claims.values() if c.members != 7)
     about = [(c.data["model"], *c.data["temperature"]) for c in f.claims.values() if c.members == 6]
     assert about == [(net, t) for net in ("mlp-800-800", "mlp-300-300") for t in (8, 40, 90)]
-    assert "is not decided" in told(f, "literature")
+    assert "is not decided here" in told(f, "literature")
 
 
 def test_without_the_other_networks_nothing_is_said_of_them():
@@ -106,7 +106,7 @@ def test_without_the_other_networks_nothing_is_said_of_them():
 
 def test_the_quick_profile_has_its_own_networks_and_families():
     f = found("q3", errors(above=-20, band=-20), chosen=params.read("quick", "q3"))
-    assert "takes the 100-unit network from 60.2 errors to 40.1.**" in told(f)
+    assert "the 100-unit network makes 40.1 errors on average, at T = 1 60.2.**" in told(f)
     assert [c.members for c in f.claims.values()] == [7, 2, 2, 2, 2]
     drawn(f, 2)
 

@@ -45,7 +45,8 @@ def test_the_primary_claim_is_the_mean_recall_over_the_digits_against_a_net_that
     assert said.startswith("**With one bias shifted, the student recognises 91.0 %")
     assert f"one that saw it, {text.number(seen)} %.**" in said and "points lower (" in said
     assert (
-        "until as many unlabelled validation images get it" in said and "threes and sevens" in said
+        "until the share of unlabelled validation images that get it" in said
+        and "threes and sevens" in said
     )
     assert "fit its bias" in said and "91.0 %" in told(f, "headline")
     lacking = {"measured": lambda p: (p.block, p.spec.data.omit) != (200, (7,)), "chosen": PAPER}
@@ -77,8 +78,8 @@ def test_a_shift_that_does_not_help_is_not_recommended():
     [
         ((0.10, 0.14), "that much the soft labels add", "errors fewer ("),
         ((0.97, 1), "the soft labels harm", "errors more ("),
-        ((0.90, 0.92), "too small to matter", "too imprecise to tell."),
-        ((0.5, 1), "too imprecise to tell what soft labels add", "too imprecise to tell."),
+        ((0.90, 0.92), "too small to matter", "too imprecise to tell: "),
+        ((0.5, 1), "too imprecise to tell what soft labels add", "too imprecise to tell: "),
     ],
 )
 def test_the_control_and_the_few_digits_are_told_by_their_verdicts(hard, control, few_digits):
@@ -89,7 +90,7 @@ def test_the_control_and_the_few_digits_are_told_by_their_verdicts(hard, control
 def test_families_that_are_not_part_of_the_plan_drop_out_of_the_text():
     f = of(replace(QUICK, n_control=0, n_two_digits=0))
     assert not f.claims["vs_hard"].measured and not f.claims["few_vs_hard"].measured
-    assert told(f, "believe").startswith("By digit, recall ranges from")
+    assert told(f, "believe").startswith("By digit, mean recall runs from")
     assert "hard labels" not in told(f, "caption")
     assert len(exhibits.recall(f).axes[0].texts) == 3
     plt.close("all")

@@ -48,7 +48,7 @@ WORDS = {
     "better": ("What the teacher says of the wrong classes matters: ", "The wrong classes matter"),
     "slight": ("What the teacher says of the wrong classes matters: ", "The wrong classes matter"),
     "worse": ("What the teacher says of the wrong classes does harm: ", "What it says of wrong"),
-    "equivalent": ("What the teacher says of the wrong classes makes no", "Wrong classes make no"),
+    "equivalent": ("How the teacher ranks the wrong classes makes no", "Wrong classes make no"),
     "imprecise": ("Too imprecise to tell whether", "Too imprecise to tell: "),
     "few": ("So far ", "Too few pairs yet: "),
     "none": ("Not measured yet.", "Not measured yet."),
@@ -90,7 +90,7 @@ def test_the_cost_of_what_is_taken_away_follows_its_claim(outcome):
     judged += [c for c in f.claims.values() if c.family == "unfamiliar"]
     assert {claim.verdict for claim in judged} == {OUTCOMES[outcome][1]}
     said, unfamiliar = told(f), told(f, "unfamiliar")
-    for what in ("the non-target part of the divergence ", "the target part ", "from it instead "):
+    for what in ("the non-target part of the divergence ", "the target part ", "; this "):
         assert COSTS[outcome][0] in said.partition(what)[2].partition(". ")[0]
         assert (what in said) == (outcome != "none")
     assert COSTS[outcome][1] in unfamiliar and bool(unfamiliar) == (outcome != "none")

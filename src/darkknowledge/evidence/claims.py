@@ -49,10 +49,15 @@ class Claim:
     images: int
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def level(self) -> float:
+        """Of the interval that decides."""
+        return 1 - 0.05 / self.members
+
     @functools.cached_property
     def effect(self) -> Effect:
         """The mean with the interval that decides."""
-        return self.difference.pure.effect(1 - 0.05 / self.members)
+        return self.difference.pure.effect(self.level)
 
     @property
     def verdict(self) -> Verdict:

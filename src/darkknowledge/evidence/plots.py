@@ -68,12 +68,16 @@ def dot(
     )  # fmt: skip
 
 
-def series(axis: Axes, samples: Mapping[float, Sample], look: Arm) -> None:
-    """Samples by their place on the horizontal axis, joined by a line."""
+def series(
+    axis: Axes, samples: Mapping[float, Sample], look: Arm, levels: Mapping[float, float] = {}
+) -> None:
+    """Samples by their place on the horizontal axis, joined by a line; ``levels`` of their intervals, by
+    the same places."""
     means = [sample.mean for sample in samples.values()]
     axis.plot(list(samples), means, color=look.colour, linewidth=1.3, zorder=1.8)
     for place, sample in samples.items():
-        dot(axis, sample.effect(), place, sample.values.values(), look, vertical=True)
+        found = sample.effect(levels.get(place, LEVEL))
+        dot(axis, found, place, sample.values.values(), look, vertical=True)
 
 
 def grouped(groups: Mapping[str, Sequence[Row]]) -> tuple[Figure, Sequence[Axes]]:

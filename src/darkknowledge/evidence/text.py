@@ -12,8 +12,8 @@ MINUS = "−"
 #: Data sets as people call them.
 DATASETS = {
     "mnist": "MNIST",
-    "mnist5k": "5,000 digits of MNIST",
-    "mnist5k_rgb": "5,000 digits of MNIST in colour",
+    "mnist5k": "a subset of MNIST",
+    "mnist5k_rgb": "a subset of MNIST in colour",
     "cifar10": "CIFAR-10",
     "cifar10_jpeg": "CIFAR-10 (JPEG)",
 }

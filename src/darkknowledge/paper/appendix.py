@@ -13,6 +13,7 @@ import pandas as pd
 from darkknowledge.evidence import stats, text
 from darkknowledge.evidence.claims import Claim, Findings
 from darkknowledge.paper import conventions as others
+from darkknowledge.spec import ModelSpec
 
 #: How the search for recipes names what it tried.
 NAMES = {"hard": "hard labels", "kd": "distilled", "tfkd_reg": "Tf-KD~reg~"}
@@ -73,6 +74,21 @@ def _span(values: Iterable[int]) -> str:
     """The smallest and the largest."""
     found = sorted(values)
     return " to ".join(dict.fromkeys(text.number(end, 0) for end in (found[0], found[-1])))
+
+
+def recipes(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Every recipe that networks were trained with."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for spec in (record["spec"] for record in records):
+        name, label = spec["data"]["name"], ModelSpec(**spec["model"]).label
+        recipe, hard = spec["model"] | spec["recipe"], spec["loss"]["mode"] == "hard"
+        sizes = map(str, (recipe["epochs"], recipe["batch_size"]))
+        learns = "hard labels" if hard else "others"
+        found[
+            text.DATASETS.get(name, name), text.network(label), learns, _recipe(recipe), *sizes
+        ] += 1
+    names = ["data", "network", "learns from", "recipe", "epochs", "batch", "runs"]
+    return pd.DataFrame([[*row, str(n)] for row, n in sorted(found.items())], columns=names)
 
 
 def search(path: Path, images: int = 5000) -> pd.DataFrame:

@@ -156,6 +156,7 @@ class Paper:
             | {
                 "lit": literature()["value"],
                 "published": len(self.scorecard),
+                "profile": self.profile,
             }
         )
 
@@ -184,6 +185,7 @@ class Paper:
             "when": lambda: when.rows(self.findings),
             "scorecard": lambda: scorecard.table(self.scorecard),
             "provenance": lambda: appendix.provenance(self.frames),
+            "recipes": lambda: appendix.recipes(self.records),
             "conventions": appendix.conventions,
             "search": lambda: appendix.search(self.store.exhibit_path(self.profile, "search.csv")),
             "speed": lambda: appendix.speed(self.store.read_bench()),

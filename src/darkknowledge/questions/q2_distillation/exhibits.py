@@ -24,7 +24,9 @@ def differences(f: Findings) -> Figure | None:
         return None
     groups: dict[str, list[Row]] = {REAL_TEACHER: [], BROKEN_TEACHER: [], NO_TEACHER: []}
     for arm in sorted(found, key=lambda arm: found[arm].mean):
-        groups[ARMS[arm].group].append(Row(ARMS[arm].label, found[arm], ARMS[arm]))
+        # What is compared elsewhere has no claim here; its bar is as long as that of a primary one.
+        level = f.claims.get(f"{arm}_vs_hard", f.claims["kd_vs_hard"]).level
+        groups[ARMS[arm].group].append(Row(ARMS[arm].label, found[arm], ARMS[arm], level))
     figure, axes = plots.grouped(groups)
     plots.line_across(axes, (f.sample(arm="teacher") - hard).mean, "the teacher itself")
     axes[-1].set_xlabel("test errors, difference from hard labels (further left: fewer errors)")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from darkknowledge.evidence import text
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import ratio
 
@@ -39,6 +41,8 @@ def values(f: Findings) -> dict[str, Any]:
         "share": {arm: ratio(sample, gain["kd"]) for arm, sample in gain.items()},
         "gap_closed": ratio(gain["kd"], gain["teacher"]),
         "images": f.images(f.dataset),
+        "data": text.DATASETS.get(f.dataset, f.dataset),
+        "held_out": next((r["validation"]["n"] for r in f.frame["record"] if r), math.nan),
         "student": main["model"],
         "temperature": main["temperature"],
         "alpha": main["alpha"],

@@ -72,7 +72,9 @@ def literature(f: Findings) -> dict[str, str]:
     narrow = [c for c in f.claims.values() if c.family == NARROW and units(nets(f)[-1]) < WIDE]
 
     def said(holds: list[bool], fails: list[bool]) -> str:
-        otherwise = "does not hold" if any(fails) else "is not decided"
+        otherwise = (
+            "does not hold" if any(fails) else "is not decided" if fails else "is not tested"
+        )
         return "holds" if holds and all(holds) else otherwise
 
     return {

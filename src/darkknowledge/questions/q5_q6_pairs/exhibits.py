@@ -23,36 +23,40 @@ TEACHERS = {
 }
 #: How far the markers of two teachers stand apart, and a name from its line, in weights.
 APART, NAME = 0.04, 0.08
+#: What a name that crosses a line stands on.
+CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
 #: Weights, and room for the names at their right.
 WEIGHTS = 0, 1.65
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a teacher is worth on one data set: gains in errors by weight, and the difference that
-    matters there."""
+    """What a teacher is worth on one data set: differences from hard labels by weight, the levels at
+    which they are judged, and the difference that matters there."""
 
     pair: Pair
-    gains: dict[float, Sample]
+    differences: dict[float, Sample]
+    levels: dict[float, float]
     delta: float
 
 
 def gains(*findings: Findings) -> Figure | None:
-    """The gain over hard labels against the weight: a panel per data set, in it a line per question,
-    named with the accuracy of its teacher; shaded is what would not matter."""
+    """The difference from hard labels against the weight, fewer errors above: a panel per data set, in
+    it a line per question, named with the accuracy of its teacher; shaded is what would not matter."""
     panels: dict[str, list[Line]] = {}
     for f in findings:
-        for place, pair in pairs(f).items():
-            every = {a: (pair.net("hard") - pair.taught(alpha=a)).pure for a in pair.alphas}
-            if found := measured(every):
-                delta = f.claims[f"{place}_alpha_{pair.alphas[0]:g}"].delta
-                panels.setdefault(pair.dataset, []).append(Line(pair, found, delta))
+        for pair in pairs(f).values():
+            claims = {a: f.claims[pair.claim_of(a)] for a in pair.alphas}
+            if found := measured({a: claim.difference.pure for a, claim in claims.items()}):
+                levels = {a: claim.level for a, claim in claims.items()}
+                line = Line(pair, found, levels, claims[pair.alphas[0]].delta)
+                panels.setdefault(pair.dataset, []).append(line)
     if not panels:
         return None
     figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(plots.WIDTH, 3.0))
     for axis, lines in zip(axes[0], panels.values(), strict=True):
         panel(axis, lines)
-    axes[0, 0].set_ylabel("gain over hard labels\n(test errors fewer)")
+    axes[0, 0].set_ylabel("test errors, difference from\nhard labels (up: fewer errors)")
     return figure
 
 
@@ -61,16 +65,19 @@ def panel(axis: Axes, lines: list[Line]) -> None:
     pair, delta = lines[0].pair, lines[0].delta
     axis.axhspan(-delta, delta, color=GREY, alpha=0.15, linewidth=0, zorder=0)
     axis.axhline(0, color="black", linewidth=0.8, zorder=1.6)  # over the grid
-    ends = [line.gains[max(line.gains)].mean for line in lines]
+    axis.invert_yaxis()
+    ends = [line.differences[max(line.differences)].mean for line in lines]
     for i, line in enumerate(lines):
         look, shift = TEACHERS[line.pair.arm], APART * (i - (len(lines) - 1) / 2)
-        plots.series(axis, {a + shift: sample for a, sample in line.gains.items()}, look)
+        samples = {a + shift: sample for a, sample in line.differences.items()}
+        plots.series(axis, samples, look, {a + shift: line.levels[a] for a in line.differences})
         # Of two names the one of the higher line goes up, the other down: they never meet.
-        up = "bottom" if i == ends.index(max(ends)) else "top"
+        up = "bottom" if i == ends.index(min(ends)) else "top"
         accuracy = text.percent(line.pair.accuracy["teacher"], 1)
         name = f"{look.label}\n({accuracy})"
-        axis.text(max(line.gains) + NAME, ends[i], name, color=look.colour, fontsize=8, va=up)
-    weights = sorted({alpha for line in lines for alpha in line.gains})
+        look_of = {"color": look.colour, "fontsize": 8, "va": up, "bbox": CLEAR}
+        axis.text(max(line.differences) + NAME, ends[i], name, **look_of)
+    weights = sorted({alpha for line in lines for alpha in line.differences})
     axis.set_xticks(weights, [f"{alpha:g}" for alpha in weights])
     axis.set_xlim(WEIGHTS)
     axis.margins(y=0.2)

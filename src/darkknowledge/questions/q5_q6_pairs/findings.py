@@ -27,7 +27,7 @@ class Pair:
     ``accuracy`` on the test images of both nets on hard labels."""
 
     def __init__(self, f: Findings, family: str) -> None:
-        self.f, self.arm = f, ARM[f.question]
+        self.f, self.arm, self.place = f, ARM[f.question], family
         rows = f.rows(family=family, arm=self.arm)
         further = f.rows(family=f"{family}_temperatures", arm=self.arm)["alpha"]
         one, weights = rows.iloc[0], sorted({*rows["alpha"]})
@@ -48,6 +48,11 @@ class Pair:
         model = model or self.student
         return self.f.sample(measure, arm=arm, dataset=self.dataset, model=model, **where)
 
+    def claim_of(self, alpha: float) -> str:
+        """The claim on a weight: the primary one is on the main weight of the images."""
+        primary = self.place == "images" and alpha == self.alpha
+        return f"{self.arm}_vs_hard" if primary else f"{self.place}_alpha_{alpha:g}"
+
     def taught(self, **changes: float) -> Sample:
         """Test errors of the taught student, at the main settings but for ``changes``."""
         main = {"temperature": self.temperature, "alpha": self.alpha}
@@ -61,7 +66,8 @@ def pairs(f: Findings) -> dict[str, Pair]:
 
 
 def claims(f: Findings) -> None:
-    """Families of weights and temperatures hold as many claims of the other question."""
+    """Families of weights and temperatures hold as many claims of the other question. The family of
+    weights on images counts the main weight too, whose verdict is the primary claim's."""
     every, words = pairs(f), WORDS[ARM[f.question]]
     main = every["images"]
     taught, hard = main.taught(), main.net("hard")
@@ -79,7 +85,9 @@ def claims(f: Findings) -> None:
         family, on = (f"Q5, Q6 weights, {pair.data}", 2 * len(pair.alphas)), pair.dataset
         taught, hard = pair.taught(), pair.net("hard")
         for a in pair.alphas:
-            name, subject = f"{place}_alpha_{a:g}", f"{words} at α = {a:g}, {pair.data}"
+            if (name := pair.claim_of(a)) in f.claims:
+                continue
+            subject = f"{words} at α = {a:g}, {pair.data}"
             gain = pair.taught(alpha=a) - hard
             f.claim(name, subject, "hard", gain, *family, dataset=on, alpha=a)
         family, usual = ("Q5, Q6 temperatures", tried), f"T = {pair.temperature:g}"
@@ -97,6 +105,7 @@ def values(f: Findings) -> dict[str, Any]:
     changes = {arm: (main.net(arm) - hard).pure for arm in TEACHERLESS}
     return {
         **{"digits": None, **every},
+        "of": f.images(main.dataset),
         "usual_alpha": f.rows(arm="by_strong")["alpha"].max(),
         # Of the blocks that the primary claim has, so that the numbers of one sentence agree.
         "errors": {"hard": (hard + judged * 0).mean, "taught": (hard + judged).mean},

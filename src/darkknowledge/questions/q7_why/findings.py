@@ -95,6 +95,7 @@ def values(f: Findings) -> dict[str, Any]:
     worse, few = [], []
     for arm, (epochs, whole) in worse_teachers(f).items():
         one = {"epochs": epochs, "whole": whole, "errors": errors.get(arm.removeprefix("kd_"))}
+        one["taught"] = errors[arm]
         worse.append(one | {"claim": f.claims[f"{arm}_vs_kd"]})
     for name, share in shares(f).items():
         if share:
