@@ -4,6 +4,7 @@ all arms."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -75,7 +76,7 @@ def panel(axis: Axes, lines: list[Line]) -> None:
         up = "bottom" if i == ends.index(min(ends)) else "top"
         accuracy = text.percent(line.pair.accuracy["teacher"], 1)
         name = f"{look.label}\n({accuracy})"
-        look_of = {"color": look.colour, "fontsize": 8, "va": up, "bbox": CLEAR}
+        look_of: dict[str, Any] = {"color": look.colour, "fontsize": 8, "va": up, "bbox": CLEAR}
         axis.text(max(line.differences) + NAME, ends[i], name, **look_of)
     weights = sorted({alpha for line in lines for alpha in line.differences})
     axis.set_xticks(weights, [f"{alpha:g}" for alpha in weights])
