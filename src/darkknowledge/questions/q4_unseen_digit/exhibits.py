@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from darkknowledge.evidence import plots, stats, tables, text
-from darkknowledge.evidence.arms import ARMS, BLACK, GREY, SKY
+from darkknowledge.evidence.arms import ARMS, BLACK, GREY, SKY, label
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.evidence.samples import Sample, average
+from darkknowledge.evidence.samples import Sample, average, sample
 from darkknowledge.questions.q4_unseen_digit.findings import NAMES, digits, recalls
 
 #: What recognises the digit, by its name in :func:`recalls`.
@@ -114,6 +114,22 @@ def by_digit(f: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def few_digits(f: Findings) -> pd.DataFrame:
+    """Trained on few digits alone: test errors by arm and shift."""
+    few, kinds = f.frame[f.frame["kept"] != ""], {"not shifted": "none", "shifted": "label_free"}
+    return pd.DataFrame(
+        {
+            "arm": label(arm),
+            "digits": text.joined(NAMES[int(digit)] for digit in kept.split()),
+            **{
+                name: text.cell(sample(few, f"errors_{shift}", arm=arm, kept=kept).effect())
+                for name, shift in (kinds | {"by test labels": "oracle"}).items()
+            },
+        }
+        for kept, arm in dict.fromkeys(zip(few["kept"], few["arm"], strict=True))
+    )
+
+
 def _taken_for(f: Findings, digit: str) -> str:
     """The two digits that unshifted images of an omitted one go to most, with their shares."""
     calls: Counter[int] = Counter()
@@ -124,5 +140,5 @@ def _taken_for(f: Findings, digit: str) -> str:
     return text.joined(f"{NAMES[n]} ({text.percent(k / total)})" for n, k in wrong[:2])
 
 
-TABLES = {"arms": tables.arms, "digits": by_digit}
+TABLES = {"arms": tables.arms, "digits": by_digit, "few": few_digits}
 FIGURES = {"recall": recall}
