@@ -134,7 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (evaluate, predict):
         sub.add_argument("weights", type=Path, help="a .safetensors file with its card beside it")
     predict.add_argument("images", type=Path, nargs="+")
-    predict.add_argument("--invert", action="store_true", help="dark strokes on light")
+    what = "take digits for dark on light, or not (default: as their border says)"
+    predict.add_argument("--invert", action=argparse.BooleanOptionalAction, help=what)
     doctor = commands.add_parser("doctor", help="Say whether everything needed is here.")
     doctor.set_defaults(action=_doctor)
     doctor.add_argument("--results", type=Path, help="results folder (default: results/)")
@@ -379,11 +380,18 @@ def _predict(arguments: argparse.Namespace) -> int:
             raise SpecError(f"There is no image {path}.")
     from darkknowledge.experiment import published
 
-    found = published.predict(arguments.weights, arguments.images, arguments.invert)
-    for path, probabilities in zip(arguments.images, found, strict=True):
-        ordered = sorted(probabilities.items(), key=lambda item: -item[1])
-        print(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in ordered))
-    return 0
+    model, card = published.network(arguments.weights)
+    code = 0
+    for path in arguments.images:  # one that cannot be read does not cost the others
+        try:
+            found = published.predict(model, card, path, arguments.invert)
+        except cards.WeightsError as error:
+            print(f"darkknowledge: {error}", file=sys.stderr)
+            code = FAILED
+        else:
+            ordered = sorted(found.items(), key=lambda item: -item[1])
+            print(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in ordered))
+    return code
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
