@@ -174,6 +174,56 @@ def test_recipes_that_are_no_mapping_of_settings_are_refused_in_one_sentence(boo
     assert "\n" not in str(error.value)
 
 
+BOMB = "a0: &a0 [1, 2, 3]\n" + "".join(
+    f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9)
+)
+#: What YAML lets through in silence, or trips over → what is said of it, line by line.
+UNCLEAR = {
+    "line 3: 'a' stands there twice": ("a: 1\nb: 2\na: 3\n", 'a: 1\nb: {x: 1}\n"a": 2\n',
+                                       "a: 1\n#\n? a\n: 2\n", "---\na: 1\na: 2\n"),
+    "stands there twice": ("b: [{x: 1, x: 2}]", "b: {0.1: x, 0.10: y}", "b: {1: x, 1.0: y}",
+                           "b: {1: x, '1': y}", "a: &a {}\nb: {<<: *a, <<: *a}"),
+    "line 2: .* may be read in two ways": tuple(f"b: x\na: {value}\n" for value in (
+        *("010", "-010", "0o17", "0x10", "0b11", "1_000", "09", "1:30", "12:30:45.5", "1e-3"),
+        *("1E5", "1.5e3", "-2e4", ".nan", ".NaN", ".inf", "-.Inf", "nan", "Infinity", "2024-01-01"),
+        *("2001-12-14t21:59:43Z", "yes", "No", "on", "OFF", "[1, on]", "{x: 010}", "=", "!!int 1:30"),
+        *("!!binary aGk=", "!!timestamp 2024-01-01", "!!python/none x"))),
+    "line 1: .* may be read in two ways": ("on: 1", "no: {}", "2024-01-01: x", "b: {yes: 1}"),
+    "<< takes one name": ("a: &a {x: 1}\nb: &b {x: 2}\nc: {<<: [*a, *b]}",),
+    "is no kind of value": ("a: !!set {x}", "a: !!omap [x: 1]", "a: !!python/tuple [1]", "a: !mine []"),
+    "repeat too much, or themselves": (BOMB, "a: &a [*a]", "a: &a {b: *a}"),
+    "recursion": ("a: " + 3000 * "[",),
+    "another document": ("a: 1\n---\nb: 2\n",),
+    "cannot start any token": ("a:\n\tb: 1\n", "\ta: 1\n"),
+    "codec can't decode": ("a: caf\u00e9\n".encode("latin-1"), "a: 1\n".encode("utf-16")),
+    "not allowed": ("a: \x07",),
+    "must hold a mapping": ("", "# nothing\n", "---\n", "- a\n", "3", "[a]", "1: 2", "null"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("says", UNCLEAR)
+def test_what_yaml_lets_through_in_silence_is_refused_with_its_line(tmp_path, says):
+    path = tmp_path / "mine.yaml"
+    for text in UNCLEAR[says]:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(SpecError, match=says) as error:
+            config.read_yaml(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_every_reader_of_yaml_takes_alike_is_taken(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for text, due in {
+        "10": 10, "+1": 1, "0": 0, "1.": 1.0, ".5": 0.5, "1.0e-3": 0.001, "-2.5E+3": -2500.0,
+        "true": True, "FALSE": False, "~": None, "": None, "mlp-30-30": "mlp-30-30", "'010'": "010",
+        '"yes"': "yes", "!!str 1:30": "1:30", "q3 # x": "q3", "[&x 1, *x]": [1, 1],
+        "caf\u00e9": "caf\u00e9", "{<<: {x: 1, y: 1}, x: 2}": {"x": 2, "y": 1},
+    }.items():  # fmt: skip
+        for start in ("", "\ufeff", "---\n"):
+            path.write_text(f"{start}a: {text}\r\n", encoding="utf-8")
+            assert repr(config.read_yaml(path)) == repr({"a": due})
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -153,8 +153,9 @@ def _digit(image: Image.Image, side: int, invert: bool | None, path: Path) -> Im
     if image.size != (side, side):
         rows, columns = (np.flatnonzero((grey > 64).any(axis)) for axis in (1, 0))
         box = np.uint8(grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-        scale = min(20, side * 5 // 7) / max(box.shape)
-        size = [max(1, round(scale * n)) for n in reversed(box.shape)]
+        high, wide = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+        scale = min(20, side * 5 // 7) / max(high, wide)
+        size = [max(1, round(scale * wide)), max(1, round(scale * high))]
         small = np.asarray(Image.fromarray(box).resize(size, Image.Resampling.BILINEAR))
         mass = ((np.arange(n) + 0.5, small.sum(i) + 1e-9) for i, n in enumerate(size))
         free = (side / 2 - np.average(at, weights=weights) for at, weights in mass)
