@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import types
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import small_project
-from darkknowledge import config
+from darkknowledge import config, study
+from darkknowledge.experiment import data
 from darkknowledge.paper import notebooks
 from darkknowledge.questions import checks, params
 from darkknowledge.questions.registry import QUESTIONS
+from darkknowledge.records import Store
 from darkknowledge.spec import SpecError
 
 SHIPPED = [
@@ -243,6 +246,47 @@ def test_a_setup_with_a_wrong_or_missing_setting_is_refused_by_its_name(books, c
     with pytest.raises(SpecError, match=says) as error:
         params.make("q2", {"setup": "mine"})
     assert "\n" not in str(error.value)
+
+
+def test_a_path_means_the_same_wherever_it_is_given(books, tmp_path, monkeypatch):
+    """In parameters a relative one counts from the project, elsewhere from the working directory."""
+    home, project, here = tmp_path / "home", books.parent, books.parent / "report" / "notebooks"
+    here.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    shutil.copy(small_project.REPOSITORY / "params" / "setups.yaml", books)
+    shutil.copy(small_project.REPOSITORY / "params" / "recipes.yaml", books)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    for path, due in {
+        "~": home, "~/x": home / "x", "~/x/": home / "x", "~/a b": home / "a b",
+        "~/\u96ea": home / "\u96ea", "x": Path("x"), "./~x": Path("~x"), "../x": Path("../x"), str(tmp_path): tmp_path,
+        f"{tmp_path}/link/x//y/": tmp_path / "link" / "x" / "y",
+    }.items():  # fmt: skip
+        monkeypatch.setenv("DARKKNOWLEDGE_DATA", path)
+        assert data.data_root() == (due, True) and data.data_root(path)[0] == due
+        assert Store(path).root == due
+        found = params.make("q2", {"data_root": path, "results_dir": path})
+        assert Path(found.data_root) == Path(found.results_dir) == project / due
+        assert study.store_of(found).root == project / due
+    for wrong in ("~nobody-of-this-name/x", "a\0b"):
+        for use in (Store, data.data_root, lambda x: params.make("q2", {"results_dir": x})):
+            with pytest.raises(SpecError, match="is no path"):
+                use(wrong)
+    assert params.strays("mine", {"q2": found})[-2].startswith(
+        "params/mine/q2.yaml says results_dir"
+    )
+    (home / "nets").mkdir(parents=True)
+    for words in (
+        ("evaluate", "~/nets/a.safetensors"),
+        ("predict", "~/nets/a.safetensors", "b.png"),
+    ):
+        assert f"{home}/nets/a.json: No such file" in small_project.here(project, *words).stderr
+    for words in (("status", "paper"), ("train", "paper"), ("claims", "paper"), ("doctor",)):
+        for folder in ("~/file", "~/file/", f"{home}/file/inside"):
+            (home / "file").touch()
+            done = small_project.here(project, *words, "--results", folder)
+            assert done.returncode == 2 and done.stderr.count("\n") == 1
+            assert f"{home}/file, which is no folder" in done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from darkknowledge import __version__, config
 from darkknowledge.questions import params as p
 from darkknowledge.records import RecordError, Store
-from darkknowledge.spec import SpecError, choose, integer, plain
+from darkknowledge.spec import SpecError, choose, integer, place, plain
 
 if TYPE_CHECKING:
     from darkknowledge.experiment.survey import Outcome
@@ -161,7 +161,11 @@ def _planned(chosen: dict[str, Parameters]) -> list[Planned]:
 
 
 def _store(arguments: argparse.Namespace) -> Store:
-    return Store(arguments.results or config.project_root() / "results")
+    store = Store(arguments.results or config.project_root() / "results")
+    there = next(path for path in (store.root, *store.root.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise SpecError(f"--results leads to {there}, which is no folder: name one.")
+    return store
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -360,10 +364,11 @@ def _weights(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from darkknowledge.experiment import cards
 
-    cards.read_card(arguments.weights)  # what is wrong with them is said before torch is loaded
+    weights = place(arguments.weights)
+    cards.read_card(weights)  # what is wrong with them is said before torch is loaded
     from darkknowledge.experiment import published
 
-    errors, card = published.evaluate(arguments.weights)
+    errors, card = published.evaluate(weights)
     fine = published.agrees(errors, card)
     print(f"{errors} errors of {card.test_images} ({card.test_errors} on the card): {card.label}")
     if not fine:
@@ -374,15 +379,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from darkknowledge.experiment import cards
 
-    cards.read_card(arguments.weights)
-    for path in arguments.images:
+    weights, images = place(arguments.weights), [place(image) for image in arguments.images]
+    cards.read_card(weights)
+    for path in images:
         if not path.is_file():
             raise SpecError(f"There is no image {path}.")
     from darkknowledge.experiment import published
 
-    model, card = published.network(arguments.weights)
+    model, card = published.network(weights)
     code = 0
-    for path in arguments.images:  # one that cannot be read does not cost the others
+    for path in images:  # one that cannot be read does not cost the others
         try:
             found = published.predict(model, card, path, arguments.invert)
         except cards.WeightsError as error:

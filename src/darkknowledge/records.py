@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from filelock import FileLock, Timeout
 
 from darkknowledge.layout import SHIFTS, Divergence, Record, check, fits
-from darkknowledge.spec import BOUND, read_back, run_id_of, shown
+from darkknowledge.spec import BOUND, place, read_back, run_id_of, shown
 
 if TYPE_CHECKING:  # it takes a third of a second to load, which only reading a table is worth
     import pandas as pd
@@ -114,7 +114,7 @@ class Store:
     """A results folder. ``root`` holds ``runs/``, ``weights/`` and one folder a profile."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = place(root)
         #: By path: the state of the file that was read, and what it holds.
         self._known: dict[Path, tuple[tuple[int, ...], Any]] = {}
 

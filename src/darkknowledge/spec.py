@@ -9,9 +9,11 @@ import functools
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,6 +87,15 @@ def plain(name: str, value: Any) -> str:
         due = "must be made of letters, digits, '-' and '_'"
         raise SpecError(f"{name} is {shown(value)}, but {due}.")
     return str(value)
+
+
+def place(value: str | Path, base: str | Path = "") -> Path:
+    """A path as people write it: ``~`` is a home folder, and a relative one counts from ``base``, by
+    default the working directory. Raises SpecError."""
+    path = os.path.expanduser(value)
+    if path[:1] == "~" or "\0" in path:
+        raise SpecError(f"{shown(str(value))} is no path here (a name with ~ begins with ./~).")
+    return Path(base, path)
 
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from darkknowledge.records import DiskError, RecordError, atomic_write
-from darkknowledge.spec import FINGERPRINTS, DataSpec
+from darkknowledge.spec import FINGERPRINTS, DataSpec, place
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ AUGMENT = {
 def data_root(root: str | Path | None = None) -> tuple[Path, bool]:
     """(folder, whether the user named it): the argument, ``DARKKNOWLEDGE_DATA``, or the cache."""
     named = root or os.environ.get("DARKKNOWLEDGE_DATA")
-    return (Path(named), True) if named else (Path.home() / ".cache" / "darkknowledge", False)
+    return (place(named), True) if named else (Path.home() / ".cache" / "darkknowledge", False)
 
 
 def _fetched(kind: Any, name: str, files: str, root: str | Path | None) -> list[Any]:

@@ -75,7 +75,9 @@ def command() -> str | None:
     Raises RuntimeError if QUARTO_PATH names nothing that can be run."""
     if os.environ.get(OFF):
         return None
-    found = quarto.path() or shutil.which("quarto", path=Path(sys.executable).parent)
+    found = os.path.expanduser(quarto.path() or "") or shutil.which(
+        "quarto", path=Path(sys.executable).parent
+    )
     if found and not shutil.which(found):
         raise RuntimeError(f"QUARTO_PATH is {found}, which cannot be run: correct it or unset it.")
     return found or None

@@ -13,7 +13,16 @@ from typing import Any
 
 from darkknowledge import config
 from darkknowledge import spec as s
-from darkknowledge.questions.checks import Blocks, Count, Name, Net, Temperature, Weight, check
+from darkknowledge.questions.checks import (
+    Blocks,
+    Count,
+    Name,
+    Net,
+    Place,
+    Temperature,
+    Weight,
+    check,
+)
 from darkknowledge.records import SETTINGS
 from darkknowledge.spec import TRUE_LABELS, LossSpec, RunSpec, SpecError, data_spec
 
@@ -120,8 +129,8 @@ class Parameters:
     seeds of the first family; each other family takes the first n of them, by its own ``n_…``."""
 
     profile: Name = "quick"
-    data_root: str = ""
-    results_dir: str = ""
+    data_root: Place = ""
+    results_dir: Place = ""
     setup: str = "quick-digits"
     blocks: Blocks = (0, 1, 2, 3, 4)
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from darkknowledge import config
 from darkknowledge import spec as s
 from darkknowledge.spec import SpecError
 
+#: A folder; a relative one counts from the project's, whoever's working directory is which.
+Place = Annotated[str, lambda _, value: str(s.place(value, config.project_root())) if value else ""]
 Name = Annotated[str, s.plain]
 Temperature = Annotated[float, s.positive]
 Weight = Annotated[float, lambda name, value: s.number(name, value, 0, 1)]

@@ -97,8 +97,14 @@ def destination(question: str, params: Parameters) -> str:
 
 
 def strays(profile: str, chosen: dict[str, Parameters]) -> list[str]:
-    """One sentence for each question of a profile whose file names another profile."""
+    """One sentence for each question of a profile whose file names another profile, or a results
+    folder, which is for notebooks alone."""
     return [
+        f"params/{profile}/{question}.yaml says results_dir, which is for its notebook alone: a "
+        "command takes --results."
+        for question, params in chosen.items()
+        if params.results_dir
+    ] + [
         f"params/{profile}/{question}.yaml says profile: {params.profile}, so its table goes to "
         f"results/{destination(question, params)}/: write profile: {profile} there."
         for question, params in chosen.items()
