@@ -259,7 +259,8 @@ def test_a_path_means_the_same_wherever_it_is_given(books, tmp_path, monkeypatch
     monkeypatch.chdir(here)
     for path, due in {
         "~": home, "~/x": home / "x", "~/x/": home / "x", "~/a b": home / "a b",
-        "~/\u96ea": home / "\u96ea", "x": Path("x"), "./~x": Path("~x"), "../x": Path("../x"), str(tmp_path): tmp_path,
+        "~/\u96ea": home / "\u96ea", "x": Path("x"), "./~x": Path("~x"), "../x": Path("../x"),
+        str(tmp_path): tmp_path,
         f"{tmp_path}/link/x//y/": tmp_path / "link" / "x" / "y",
     }.items():  # fmt: skip
         monkeypatch.setenv("DARKKNOWLEDGE_DATA", path)
