@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         if "profile" in arguments:  # it names folders, and must not lead out of them
             plain("profile", arguments.profile)
         code = arguments.action(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # an output that is closed has nothing to flush
         sys.exit(code)
     except BrokenPipeError:  # whoever read the output has enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
