@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import types
 from pathlib import Path
@@ -127,7 +128,8 @@ def test_what_papermill_injects_beside_the_parameters_is_refused():
     assert params.from_notebook("q2", again).smoothing == 0.3
     for values, says in (({**known, "smothing": 1}, "did you mean 'smoothing'"),
                         ({**known, "x": 1}, "no parameter 'x'"),
-                        ({**again, "smothing": 1}, "did you mean 'smoothing'")):  # fmt: skip
+                        ({**again, "smothing": 1}, "did you mean 'smoothing'"),
+                        ({**again, "smothing": 1}, "In Jupyter call 'del smothing' too")):  # fmt: skip
         with pytest.raises(SpecError, match=says):
             params.from_notebook("q2", values)
 
@@ -288,6 +290,22 @@ def test_a_path_means_the_same_wherever_it_is_given(books, tmp_path, monkeypatch
             done = small_project.here(project, *words, "--results", folder)
             assert done.returncode == 2 and done.stderr.count("\n") == 1
             assert f"{home}/file, which is no folder" in done.stderr
+
+
+def test_recipes_and_setups_that_are_edited_are_read_again_in_the_same_kernel(books):
+    for name, line, other in (
+        ("recipes", "lr: 0.1", "lr: 0.3"),
+        ("setups", "alpha: 0.9", "alpha: 0.3"),
+    ):
+        shutil.copy(small_project.REPOSITORY / "params" / f"{name}.yaml", books)
+        text, seen = (books / f"{name}.yaml").read_text(encoding="utf-8"), []
+        shutil.copy(small_project.REPOSITORY / "params" / "setups.yaml", books)
+        for number, now in enumerate((text, text.replace(line, other), text)):
+            (books / f"{name}.yaml").write_text(now, encoding="utf-8")
+            os.utime(books / f"{name}.yaml", (number, number))
+            run = params.make("q2", {}).nets.taught(0)
+            seen.append((run.recipe.lr, run.loss.w_soft))
+        assert seen[0] == seen[2] == (0.1, 0.9) != seen[1]
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ class Setup:
     ) -> RunSpec:
         """A run by the names of its net and its recipe; ``changes`` are of the recipe, ``data`` are
         fields of DataSpec."""
-        model, optimisation = _split(recipe, net)
+        model, optimisation = config.split_recipe(recipe, net)
         where = data_spec(self.dataset, self.validation, **data)
         trained = replace(optimisation, **changes or {})
         machine = self.precision, self.device
@@ -104,12 +104,6 @@ class Setup:
         rest.setdefault("teacher", self.teacher_of(block))
         net = net or self.student
         return self.run(net, recipe or self.recipe(net), block, loss or self.loss(), **rest)
-
-
-# Recipes are read once per process: a plan asks for the same few names hundreds of times.
-@functools.lru_cache(maxsize=64)
-def _split(recipe: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
-    return config.split_recipe(recipe, net)
 
 
 def setup_of(name: str) -> Setup:

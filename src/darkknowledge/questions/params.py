@@ -75,7 +75,7 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
     Papermill injects unknown parameters as plain variables and only logs them; here every variable
     of a plain type that is no parameter is refused. Where the cells run again in the same kernel,
     whatever their user has defined meanwhile is left alone, unless it looks like a misspelt
-    parameter. Raises SpecError."""
+    parameter, which a kernel remembers. Raises SpecError."""
     plain = (str, int, float, list, tuple, set, dict, types.NoneType)
     values = {n: v for n, v in namespace.items() if n[0] != "_" and isinstance(v, plain)}
     for ignored in ("In", "Out", "papermill_description"):
@@ -83,7 +83,12 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
     if any(isinstance(value, Parameters) for value in namespace.values()):  # of the time before
         known = [f.name for f in fields(kinds()[question])]
         values = {n: v for n, v in values.items() if difflib.get_close_matches(n, known)}
-    return make(question, values)
+    try:
+        return make(question, values)
+    except SpecError as error:
+        odd = [name for name in values if name not in (f.name for f in fields(kinds()[question]))]
+        hint = f" In Jupyter call 'del {odd[0]}' too, then all cells again." if odd else ""
+        raise SpecError(f"{error}{hint}") from None
 
 
 def destination(question: str, params: Parameters) -> str:
