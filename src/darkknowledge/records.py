@@ -355,18 +355,20 @@ class Store:
             raise RecordError(f"{self.root}/{profile} holds no table yet: {what}.")
         return found
 
-    def read_table(self, profile: str, question: str) -> pd.DataFrame | None:
+    def read_table(
+        self, profile: str, question: str, planned: Iterable[Mapping[str, Any]] = ()
+    ) -> pd.DataFrame | None:
         """The tidy table of a question with its numbers taken afresh from the records, or None.
 
-        The table says which runs a question consists of, in which roles; runs that have no record
-        (yet) keep their row, without numbers."""
+        The table says which runs a question consists of, in which roles (if its ``planned`` rows are
+        known, just as they do); runs that have no record (yet) keep their row, without numbers."""
         path = self.table_path(profile, question)
         if not path.exists():
             return None
         again = f"call 'darkknowledge train {profile} {question}', which writes it anew"
         frame = read_csv(path, TEXT_COLUMNS, NUMBER_COLUMNS, again)
         frame = self.with_numbers(frame)
-        if wrong := self._misquoted(frame):
+        if wrong := _misplaced(frame, planned) or self._misquoted(frame):
             raise RecordError(f"{path} {wrong}: {again}.")
         return frame
 
@@ -423,6 +425,20 @@ class Store:
         return pd.concat([frame, numbers], axis=1).assign(diverged=diverged, record=records)
 
 
+def _misplaced(frame: pd.DataFrame, planned: Iterable[Mapping[str, Any]]) -> str:
+    """What a table says of the parts that runs have in a question and should not, in words."""
+    due = {row["run_id"]: tuple(row[name] for name in PARTS) for row in planned}
+    rows: dict[str, tuple[Any, ...]] = {}
+    for run_id, *parts in zip(*(frame[name] for name in ("run_id", *PARTS)), strict=True):
+        if run_id in rows:
+            return f"names the run {run_id} twice"
+        rows[run_id] = tuple(parts)
+    for run_id in {**due, **rows} if due else ():
+        if due.get(run_id) != rows.get(run_id):
+            return f"lists the run {run_id} otherwise than the profile's parameters do"
+    return ""
+
+
 def read_csv(
     path: Path, texts: Iterable[str], numbers: Iterable[str], again: str, gaps: Container[str] = ()
 ) -> pd.DataFrame:
@@ -453,6 +469,8 @@ TEXT_COLUMNS = (
     *("question", "family", "role", "arm", "protocol", "pair", "mode", "model", "dataset"),
     *("omitted", "kept", "device", "run_id", "teacher_run_id"),
 )
+#: What says which part a run has in a question.
+PARTS = ("question", "family", "role", "arm", "block", "protocol", "pair")
 NUMBER_COLUMNS = (
     *("block", "temperature", "alpha", "w_hard", "w_soft"),
     *("seed", "epochs", "lr", "batch_size"),

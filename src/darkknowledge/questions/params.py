@@ -101,6 +101,15 @@ def destination(question: str, params: Parameters) -> str:
     return params.profile if same else "custom"
 
 
+def rows(profile: str, question: str) -> list[dict[str, object]]:
+    """The planned part of each row of a question's table; empty if a profile has no file for it."""
+    known = (_folder(profile) / f"{question}.yaml").is_file()
+    params = read(profile, question) if known else None
+    if params is None or destination(question, params) != profile:
+        return []
+    return [planned.row() for planned in QUESTIONS[question].grid(params)]
+
+
 def strays(profile: str, chosen: dict[str, Parameters]) -> list[str]:
     """One sentence for each question of a profile whose file names another profile, or a results
     folder, which is for notebooks alone."""
