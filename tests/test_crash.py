@@ -208,7 +208,7 @@ def test_a_crowd_on_one_folder_trains_every_run_once(calm, tmp_path, count):
     assert len(sweep.trained()) - len(set(sweep.trained())) <= killed
 
 
-STOPS = [("train", number, False) for number in (signal.SIGTERM, signal.SIGINT)]
+STOPS = [("train", number, False) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
 if FULL:
     STOPS += [(*stop[:2], True) for stop in STOPS] + [("run", *stop[1:]) for stop in STOPS]
 

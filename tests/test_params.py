@@ -31,8 +31,9 @@ NAN, INFINITE, HUGE = float("nan"), float("inf"), 16**500
 #: Per kind of parameter: what it is given and becomes, and what is refused with which words.
 KINDS = {
     "Name": ("my-own_1", "my-own_1", {"": "letters", "../x": "letters", 3: "text", "a b": "letters"}),
-    "Temperature": (4, 4.0, {0: "greater than 0", -1: "greater", NAN: "finite", INFINITE: "finite",
-                             "4": "number", True: "number", None: "number", 10**400: "finite"}),
+    "Temperature": (4, 4.0, {**dict.fromkeys((0, -1, 1e-30, 0.009, 1001, 1e30), "0.01 and 1000"),
+                             NAN: "finite", INFINITE: "finite", "4": "number", True: "number",
+                             None: "number", 10**400: "finite"}),
     "Weight": (1, 1.0, {1.5: "between 0 and 1", -0.1: "between", "1e-3": "in YAML write 1.0e-3"}),
     "Count": (0, 0, {-1: "at least 0", 1.5: "whole", True: "whole", HUGE: "less than"}),
     "Size": (1, 1, {0: "at least 1"}),

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     level = logging.INFO - 10 * arguments.verbose + 10 * arguments.quiet
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("darkknowledge").setLevel(level)
-    signal.signal(signal.SIGTERM, _interrupt)
+    _listen()
     try:
         if "profile" in arguments:  # it names folders, and must not lead out of them
             plain("profile", arguments.profile)
@@ -75,6 +75,17 @@ def _instead(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     missing = error.object[error.start : error.end]
     return "".join(INSTEAD.get(sign, "?") for sign in missing), error.end
+
+
+def _listen() -> None:
+    """Let SIGTERM, and SIGHUP unless nohup wants it ignored, end this as Ctrl-C does, whatever state a
+    parent has left them in."""
+    hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none, and no mask
+    told = {signal.SIGTERM} | ({hang_up} if signal.getsignal(hang_up) != signal.SIG_IGN else set())
+    for number in told:
+        signal.signal(number, _interrupt)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, told | {signal.SIGINT})
 
 
 def _interrupt(number: int, frame: object) -> None:

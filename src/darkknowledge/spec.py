@@ -31,7 +31,6 @@ FINGERPRINTS = {
     "cifar10": "md5:c58f30108f718f92721af3b95e74349a",
     "cifar10_jpeg": "8f2f77ec36d282d215026ab23dfdfecf0f900826092b4f7a8bbc11763bf6a69e",
 }
-DATASETS = ("mnist", "mnist5k", "mnist5k_rgb", "cifar10", "cifar10_jpeg")
 #: Convolutional nets for 32 by 32 RGB images.
 CONVNETS = (
     *("plain_cnn", "resnet8", "resnet20", "resnet32", "resnet56"),
@@ -172,7 +171,7 @@ class DataSpec:
     draw: int = 0
 
     def __post_init__(self) -> None:
-        choose("dataset", self.name, DATASETS)
+        choose("dataset", self.name, FINGERPRINTS)
         _set(self, share=number("share", self.share, 0, 1))
         integer("draw", self.draw)
         if self.share == 0 or (self.complement and self.unlabelled):

@@ -53,7 +53,7 @@ def write_card(store: Store, record: Record, data_root: str | None = None) -> Pa
         test_images=record["test"]["n"],
         sha256=record["weights_sha256"],
     )
-    text = json.dumps(card.as_dict(data.SOURCES[known_as.name]), indent=1) + "\n"
+    text = json.dumps(card.as_dict(record["provenance"]["data"]), indent=1) + "\n"
     atomic_write(path, text.encode())
     return path
 

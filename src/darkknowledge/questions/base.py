@@ -55,7 +55,7 @@ class Setup:
 
     def __post_init__(self) -> None:
         check(self)
-        s.choose("dataset", self.dataset, s.DATASETS)
+        s.choose("dataset", self.dataset, s.FINGERPRINTS)
         s.choose("precision", self.precision, s.PRECISIONS)
         s.choose("device", self.device, s.DEVICES)
 
