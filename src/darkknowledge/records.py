@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -394,9 +395,8 @@ class Store:
     def read_latency(self, profile: str) -> pd.DataFrame | None:
         """Q1's latencies, or None while they are not measured. Raises RecordError."""
         path = self.exhibit_path(profile, LATENCY_TABLE)
-        texts, numbers = ("arm", "run_id", "device_name"), ("batch", "threads", "median", "iqr")
         again = f"delete it and call 'darkknowledge run {profile} q1'"
-        return read_csv(path, texts, numbers, again) if path.exists() else None
+        return read_csv(path, *LATENCY, again) if path.exists() else None
 
     def read_bench(self) -> pd.DataFrame | None:
         """Training speeds, or None while they are not measured; what a machine cannot do has no
@@ -465,6 +465,8 @@ def read_csv(
         raise RecordError(f"{path} is no table of its kind ({reason}): {again}.") from error
 
 
+#: Texts and numbers of the table of latencies.
+LATENCY = ("arm", "run_id", "device_name"), ("batch", "threads", "median", "iqr")
 TEXT_COLUMNS = (
     *("question", "family", "role", "arm", "protocol", "pair", "mode", "model", "dataset"),
     *("omitted", "kept", "device", "run_id", "teacher_run_id"),
@@ -606,13 +608,12 @@ def atomic_write(path: Path, content: bytes) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        # Who may read it says the umask, which tempfile passes over.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException as error:
         if temporary:

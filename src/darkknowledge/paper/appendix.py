@@ -13,6 +13,7 @@ import pandas as pd
 from darkknowledge.evidence import stats, text
 from darkknowledge.evidence.claims import Claim, Findings
 from darkknowledge.paper import conventions as others
+from darkknowledge.records import read_csv
 
 #: How the search for recipes names what it tried.
 NAMES = {"hard": "hard labels", "kd": "distilled", "tfkd_reg": "Tf-KD~reg~"}
@@ -75,12 +76,20 @@ def _span(values: Iterable[int]) -> str:
     return " to ".join(dict.fromkeys(text.number(end, 0) for end in (found[0], found[-1])))
 
 
+#: Texts and numbers of the table of the search.
+SEARCHED = (
+    ("run_id", "teacher_run_id", "dataset", "model", "optimiser", "schedule", "augmentation", "mode"),
+    ("lr", "momentum", "weight_decay", "dropout_input", "dropout_hidden", "epochs", "batch_size",
+     "temperature", "w_soft", "validation_errors", "validation_nll"),
+)  # fmt: skip
+
+
 def search(path: Path, images: int = 5000) -> pd.DataFrame:
     """The search for recipes, one row per candidate: its errors of so many validation images, a mean
     where it was tried with several seeds."""
     if not path.exists():
         return pd.DataFrame()
-    frame = pd.read_csv(path, dtype={"run_id": str, "teacher_run_id": str})
+    frame = read_csv(path, *SEARCHED, "copy it again")
     settings = [column for column in frame if column not in OF_A_RUN]
     frame["candidate"] = frame[settings].astype(str).agg(" ".join, axis=1)
     teachers = frame.set_index("run_id").reindex(frame["teacher_run_id"]).reset_index(drop=True)
