@@ -165,3 +165,39 @@ def test_output_survives_an_encoding_that_lacks_its_signs(encoding, square):
     done = called(sys.executable, "-c", code, encoding=encoding, **environment)
     assert (done.returncode, done.stdout) == (2, f"-1 >= T{square} -> ?\n")
     assert re.search(r"ma(ñ|\?|\\xf1)ana", done.stderr)
+
+
+#: A locale that knows ASCII alone, and does not turn into UTF-8 by itself.
+BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_names_and_other_programs_may_use_signs_that_the_locale_lacks(tmp_path):
+    folder = tmp_path / "caf\u00e9 \u96ea"
+    folder.mkdir()
+    (folder / "git").write_bytes(b"#!/bin/sh\necho 'fatal: caf\xc3\xa9 \xff' >&2\nexit 128\n")
+    (folder / "quarto").write_bytes(b"#!/bin/sh\necho '1.6 \xc3\xa9\xff'\n")
+    for name in ("git", "quarto"):
+        (folder / name).chmod(0o755)
+    code = "from darkknowledge.experiment import run; print([run.commit()])\n"
+    code += (
+        "from darkknowledge.paper import quarto_cli as q; print(ascii(str(q.Quarto(q.command()))))"
+    )
+    here = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "QUARTO_PATH": "quarto"}
+    done = called(sys.executable, "-c", code, DARKKNOWLEDGE_NO_QUARTO="", **here, **BARE)
+    assert done.stdout.startswith("['']\n'Quarto 1.6 \\xe9\\ufffd (quarto)"), done.stderr
+    for locale in (BARE, {}):
+        words = ("status", "quick", "q2", "--results", str(folder / "new"))
+        done = called(sys.executable, "-m", "darkknowledge", *words, **locale)
+        assert (done.returncode, done.stderr) == (cli.LEFT, "")
+
+
+def test_an_output_that_is_closed_or_full_costs_no_traceback():
+    words = f"{sys.executable} -m darkknowledge --quiet status quick q2"
+    for end, code in (("", cli.LEFT), (">&-", cli.LEFT), (">&- 2>&-", cli.LEFT), ("| true", 0)):
+        done = called("sh", "-c", f"{words} --results nowhere {end}")
+        assert (done.returncode, done.stderr) == (code, "")
+    full = called("sh", "-c", f"{words} >/dev/full")
+    assert (full.returncode, full.stderr) == (
+        1,
+        "darkknowledge: A file: No space left on device.\n",
+    )

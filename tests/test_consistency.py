@@ -8,12 +8,14 @@ import copy
 import dataclasses
 import functools
 import json
+import math
 import operator
 import random
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -254,6 +256,40 @@ def test_a_value_that_is_not_there_is_refused_by_name_unless_old_records_lack_it
         (("provenance", "finished"), "2026-01-01T00:00:00", "time zone"),
         (("unseen", "images"), 0, "images"),
         (("test", "nll"), None, "test.nll"),
+        *(
+            (way, value, way[0])
+            for way in (
+                ("test", "nll"),
+                ("validation", "ece"),
+                ("history", "loss_hard", 1),
+                ("history", "validation_accuracy", 0),
+                ("cost", "flops"),
+                ("provenance", "seconds"),
+                ("unseen", "none", "bias"),
+                ("test", "mean_logits", 3, 3),
+                ("soft_targets", "entropy"),
+            )
+            for value in (math.nan, math.inf, -math.inf)
+        ),
+        *(
+            (way, -1, way[0] if way[0] != "history" else "cost, history")
+            for way in (
+                ("test", "nll"),
+                ("cost", "flops"),
+                ("cost", "bytes_fp16"),
+                ("provenance", "images_per_second"),
+                ("history", "seconds", 1),
+            )
+        ),
+        *(
+            ((part, key), value, f"{part}.ece or its teacher_agreement")
+            for part in ("test", "validation")
+            for key in ("ece", "teacher_agreement")
+            for value in (-0.1, 1.5)
+        ),
+        (("history", "validation_accuracy", 0), 1.01, "history.validation_accuracy"),
+        (("provenance", "training_seconds"), 2.5, "provenance.seconds are fewer"),
+        (("unseen", "none", "bias"), 1.0, "unseen.none is not what test says"),
         (("history", "epoch"), [1, 2.0], "epoch"),
         (("soft_targets",), None, ""),  # null stands where it may, a whole number for a number
         (("test", "teacher_kl"), None, ""),
@@ -338,6 +374,35 @@ def test_a_table_that_says_another_setting_than_the_record_is_refused(study_of_t
             study_of_two.read_table("forged", "q4")
         assert frame["run_id"][row] in str(error.value)
         assert "'darkknowledge train forged q4', which writes it anew" in str(error.value)
+
+
+def test_a_table_that_gives_runs_other_parts_than_the_plan_is_refused(study_of_two):
+    path = study_of_two.table_path("quick", "q2")
+    whole = path.read_text(encoding="utf-8")
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    hard, kd = ((frame["arm"] == arm).idxmax() for arm in ("hard", "kd"))
+
+    def swapped(column: str) -> pd.DataFrame:
+        changed = frame.copy()
+        changed.loc[[hard, kd], column] = frame.loc[[kd, hard], column].to_numpy()
+        return changed
+
+    try:
+        for changed, says in (
+            *((swapped(column), "otherwise than") for column in ("arm", "role", "pair")),
+            (frame.assign(block=frame["block"].replace("0", "77")), "otherwise than"),
+            (frame.assign(family=frame["family"].replace("rivals", "x")), "otherwise than"),
+            (frame.drop(index=kd), "otherwise than"),
+            (pd.concat([frame, frame.loc[[kd]]]), "twice"),
+            (pd.concat([frame, frame.loc[[kd]].assign(run_id="0" * 16)]), "otherwise than"),
+        ):
+            changed.to_csv(path, index=False)
+            with pytest.raises(RecordError, match=rf"q2\.csv .*{says}.*train quick q2'") as error:
+                Paper.load("quick", study_of_two.root)
+            assert "\n" not in str(error.value)
+    finally:
+        path.write_text(whole, encoding="utf-8")
+    assert Paper.load("quick", study_of_two.root).claims
 
 
 @pytest.mark.parametrize("profile", ["quick", "paper"])

@@ -208,7 +208,7 @@ def test_a_crowd_on_one_folder_trains_every_run_once(calm, tmp_path, count):
     assert len(sweep.trained()) - len(set(sweep.trained())) <= killed
 
 
-STOPS = [("train", number, False) for number in (signal.SIGTERM, signal.SIGINT)]
+STOPS = [("train", number, False) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
 if FULL:
     STOPS += [(*stop[:2], True) for stop in STOPS] + [("run", *stop[1:]) for stop in STOPS]
 
@@ -228,6 +228,8 @@ def test_a_signal_ends_it_at_once_keeps_what_is_finished_and_the_same_command_go
         process = sweep.start(command, *QUESTION[1:], *(["--jobs", "1"] * (command == "train")))
         wait_until(lambda b=before: len(record_times(sweep.folder)) >= b + 2, process)
         kept = record_times(sweep.folder)
+        for worker in sweep.workers(process.pid) if number == signal.SIGTERM else ():
+            worker.suspend()  # it does not even hear that it is to end
         (os.killpg if everybody else os.kill)(process.pid, number)
         _, said = process.communicate(timeout=HANG)
         assert process.returncode == 130, said

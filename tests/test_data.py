@@ -191,7 +191,7 @@ def test_a_damaged_file_is_refused_in_one_clear_sentence(few_digits, tmp_path, h
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("mnist", "nowhere"), ("cifar10", "cifar-10-batches-py"),
+    [("mnist", "nowhere.*gunzip"), ("cifar10", "cifar-10-batches-py"),
      ("cifar10_jpeg", r"cifar10-jpeg.*DARKKNOWLEDGE_DATA")],
 )  # fmt: skip
 def test_data_that_are_not_there_are_asked_for_by_their_folder(tmp_path, name, says):
@@ -244,19 +244,44 @@ def test_an_image_tree_is_decoded_once_unless_its_cache_is_damaged(tree, caplog,
     assert damage is None or (str(cache) in caplog.text and cache.read_bytes() != spoilt)
 
 
+#: What systems and editors leave in folders.
+LITTER = (
+    *(".DS_Store", "train/.DS_Store", "train/frog/Thumbs.db", "train/frog/desktop.ini"),
+    *("test/frog/._0000.png", "train/.ipynb_checkpoints/0000.png", "__MACOSX/frog/0000.png"),
+    *("train/frog/.ipynb_checkpoints/0000-checkpoint.png", "train/frog/@eaDir/0000.png"),
+    *("README.md", "train/LICENSE.txt", "test/frog/labels.csv", "train/frog/0000.png.part"),
+)
+
+
+def test_what_systems_and_editors_leave_in_an_image_tree_is_no_image_of_it(tree):
+    whole, images = data.tree_hash(tree / "cifar10-jpeg"), data._cifar10_jpeg(tree)
+    (tree / "cifar10-jpeg.safetensors").unlink()
+    for name in LITTER:
+        path = tree / "cifar10-jpeg" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no image")
+    assert data.tree_hash(tree / "cifar10-jpeg") == whole
+    for split, due in zip(data._cifar10_jpeg(tree), images, strict=True):
+        assert torch.equal(split.images, due.images) and torch.equal(split.labels, due.labels)
+
+
 SPOILT = {
     "no frog": lambda frog: shutil.rmtree(frog),
-    "cannot be decoded": lambda frog: (frog / "0000.png").write_bytes(b"no image"),
+    "empty frog": lambda frog: [path.unlink() for path in frog.iterdir()],
+    "frogs": lambda frog: shutil.copytree(frog, frog.with_name("frogs")),
+    "0000.png cannot be decoded": lambda frog: (frog / "0000.png").write_bytes(b"no image"),
+    "0002.jpg cannot be decoded": lambda frog: (frog / "0002.jpg").write_bytes(b""),
     "28 by 32": lambda frog: Image.new("RGB", (28, 32)).save(frog / "0000.png"),
     "fingerprint": lambda frog: Image.new("RGB", (32, 32)).save(frog / "0000.png"),
+    "21 . 20 images.*fingerprint": lambda frog: shutil.copy(frog / "0000.png", frog / "1.png"),
 }
 
 
 @pytest.mark.parametrize("what", SPOILT)
 def test_a_spoilt_image_tree_is_refused_in_one_sentence(tree, monkeypatch, what):
-    """Even one whose hash is the pinned one, as a user's own tree may be."""
+    """Even one whose hash is the pinned one, as a user's own tree may be; the odd file is named."""
     SPOILT[what](tree / "cifar10-jpeg" / "train" / "frog")
-    if what != "fingerprint":
+    if "fingerprint" not in what:
         pinned = data.tree_hash(tree / "cifar10-jpeg")
         monkeypatch.setitem(data.FINGERPRINTS, "cifar10_jpeg", pinned)
     with pytest.raises(data.DataError, match="frog" if "frog" in what else what) as error:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 import yaml
@@ -132,8 +133,12 @@ def test_a_diverging_job_says_so_and_its_students_are_not_started(trained, capfd
     assert capfd.readouterr().err == ""  # nothing is tried in vain
 
 
+#: How a call is ended, and whether it was started deaf to Ctrl-C, as a shell starts its background.
+ENDINGS = {signal.SIGINT: False, signal.SIGTERM: True, signal.SIGHUP: False, signal.SIGKILL: True}
+
+
 @snakemake
-def test_an_interrupted_call_keeps_what_is_finished_and_the_next_one_goes_on(
+def test_an_interrupted_call_leaves_nobody_and_keeps_what_is_finished_and_the_next_one_goes_on(
     project, trained, specs
 ):
     forget(trained, *specs[1:3])
@@ -142,16 +147,24 @@ def test_an_interrupted_call_keeps_what_is_finished_and_the_next_one_goes_on(
                              "    (here / ('second' if last else 'first')).touch()\n"
                              "    time.sleep(3600 if last else 0)\n")  # fmt: skip
     words = [sys.executable, "-m", "darkknowledge", *SNAKEMAKE, "--", "--cores", "1"]
-    first = subprocess.Popen(
-        words, cwd=trained, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
-    )
-    wait_until((trained / "site" / "second").exists, first)
-    first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=HANG)
-    assert first.returncode == 130
-    assert "Finished runs are kept; the same command goes on." in said
-    kept, table = record_times(trained), pd.read_csv(trained / "results" / "tiny" / "q2.csv")
-    assert len(kept) == table["test_errors"].count() == 3
+    for number, deaf in ENDINGS.items():
+        (trained / "site" / "second").unlink(missing_ok=True)
+        first = subprocess.Popen(
+            words, cwd=trained, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE,
+            text=True, preexec_fn=lambda d=deaf: d and signal.signal(signal.SIGINT, signal.SIG_IGN)
+        )  # fmt: skip
+        wait_until((trained / "site" / "second").exists, first)
+        first.send_signal(number)
+        _, said = first.communicate(timeout=HANG)  # all that it started have closed their ends too
+        there = [one.info["cwd"] or "" for one in psutil.process_iter(["cwd"])]
+        assert not [cwd for cwd in there if cwd.startswith(str(trained))]
+        if number == signal.SIGKILL:
+            assert first.returncode == -signal.SIGKILL
+        else:
+            assert first.returncode == 130
+            assert "Finished runs are kept; the same command goes on." in said
+        kept, table = record_times(trained), pd.read_csv(trained / "results" / "tiny" / "q2.csv")
+        assert len(kept) == table["test_errors"].count() == 3
     done = here(trained, *SNAKEMAKE)
     assert done.returncode == 0, done.stderr
     assert "1 runs trained, 3 were stored already" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import matplotlib.pyplot as plt
@@ -14,6 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from conftest import REPOSITORY
 from darkknowledge.evidence import plots
 from darkknowledge.paper import appendix, conventions, method
+from darkknowledge.questions.q1_size.findings import latencies
 from darkknowledge.records import RecordError
 from fabricated import TRUTH, found
 from test_scorecard import assert_held
@@ -130,6 +132,27 @@ def test_the_search_has_a_row_per_candidate_and_describes_it_in_words(tmp_path):
         ("800-unit network", "distilled from the 1,200-unit network, T = 4, α = 0.9",
          "SGD 0.2, momentum 0.9, one-cycle"),
     }  # fmt: skip
+
+
+BROKEN = (b"", b"\x00\xff", b"arm,run_id\n", b"<!doctype html>", b"{}", b"[1]", b"a,b\n1,2\n")
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_damaged_exhibit_is_refused_by_its_name_in_one_sentence(exhibit, tmp_path, content):
+    soft, whole = exhibit
+    broken = tmp_path / "broken"
+    broken.write_bytes(content)
+    findings = dataclasses.replace(of_q2(), files={"latency": broken})
+    for use in (
+        lambda: appendix.search(broken),
+        lambda: method.samples({"mnist": broken}),
+        lambda: method.soft_labels(soft, broken),
+        lambda: method.soft_labels(broken, whole),
+        lambda: latencies(findings),
+    ):
+        with pytest.raises(RecordError, match=str(broken)) as error:
+            use()
+        assert "\n" not in str(error.value)
 
 
 def test_students_of_teachers_that_were_trained_otherwise_are_two_candidates(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 import types
 from pathlib import Path
 
@@ -13,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import small_project
-from darkknowledge import config
+from darkknowledge import config, study
+from darkknowledge.experiment import data
 from darkknowledge.paper import notebooks
 from darkknowledge.questions import checks, params
 from darkknowledge.questions.registry import QUESTIONS
+from darkknowledge.records import Store
 from darkknowledge.spec import SpecError
 
 SHIPPED = [
@@ -27,8 +31,9 @@ NAN, INFINITE, HUGE = float("nan"), float("inf"), 16**500
 #: Per kind of parameter: what it is given and becomes, and what is refused with which words.
 KINDS = {
     "Name": ("my-own_1", "my-own_1", {"": "letters", "../x": "letters", 3: "text", "a b": "letters"}),
-    "Temperature": (4, 4.0, {0: "greater than 0", -1: "greater", NAN: "finite", INFINITE: "finite",
-                             "4": "number", True: "number", None: "number", 10**400: "finite"}),
+    "Temperature": (4, 4.0, {**dict.fromkeys((0, -1, 1e-30, 0.009, 1001, 1e30), "0.01 and 1000"),
+                             NAN: "finite", INFINITE: "finite", "4": "number", True: "number",
+                             None: "number", 10**400: "finite"}),
     "Weight": (1, 1.0, {1.5: "between 0 and 1", -0.1: "between", "1e-3": "in YAML write 1.0e-3"}),
     "Count": (0, 0, {-1: "at least 0", 1.5: "whole", True: "whole", HUGE: "less than"}),
     "Size": (1, 1, {0: "at least 1"}),
@@ -124,7 +129,8 @@ def test_what_papermill_injects_beside_the_parameters_is_refused():
     assert params.from_notebook("q2", again).smoothing == 0.3
     for values, says in (({**known, "smothing": 1}, "did you mean 'smoothing'"),
                         ({**known, "x": 1}, "no parameter 'x'"),
-                        ({**again, "smothing": 1}, "did you mean 'smoothing'")):  # fmt: skip
+                        ({**again, "smothing": 1}, "did you mean 'smoothing'"),
+                        ({**again, "smothing": 1}, "In Jupyter call 'del smothing' too")):  # fmt: skip
         with pytest.raises(SpecError, match=says):
             params.from_notebook("q2", values)
 
@@ -174,6 +180,56 @@ def test_recipes_that_are_no_mapping_of_settings_are_refused_in_one_sentence(boo
     assert "\n" not in str(error.value)
 
 
+BOMB = "a0: &a0 [1, 2, 3]\n" + "".join(
+    f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9)
+)
+#: What YAML lets through in silence, or trips over → what is said of it, line by line.
+UNCLEAR = {
+    "line 3: 'a' stands there twice": ("a: 1\nb: 2\na: 3\n", 'a: 1\nb: {x: 1}\n"a": 2\n',
+                                       "a: 1\n#\n? a\n: 2\n", "---\na: 1\na: 2\n"),
+    "stands there twice": ("b: [{x: 1, x: 2}]", "b: {0.1: x, 0.10: y}", "b: {1: x, 1.0: y}",
+                           "b: {1: x, '1': y}", "a: &a {}\nb: {<<: *a, <<: *a}"),
+    "line 2: .* may be read in two ways": tuple(f"b: x\na: {value}\n" for value in (
+        *("010", "-010", "0o17", "0x10", "0b11", "1_000", "09", "1:30", "12:30:45.5", "1e-3"),
+        *("1E5", "1.5e3", "-2e4", ".nan", ".NaN", ".inf", "-.Inf", "nan", "Infinity", "2024-01-01"),
+        *("2001-12-14t21:59:43Z", "yes", "No", "on", "OFF", "[1, on]", "{x: 010}", "=", "!!int 1:30"),
+        *("!!binary aGk=", "!!timestamp 2024-01-01", "!!python/none x"))),
+    "line 1: .* may be read in two ways": ("on: 1", "no: {}", "2024-01-01: x", "b: {yes: 1}"),
+    "<< takes one name": ("a: &a {x: 1}\nb: &b {x: 2}\nc: {<<: [*a, *b]}",),
+    "is no kind of value": ("a: !!set {x}", "a: !!omap [x: 1]", "a: !!python/tuple [1]", "a: !mine []"),
+    "repeat too much, or themselves": (BOMB, "a: &a [*a]", "a: &a {b: *a}"),
+    "recursion": ("a: " + 3000 * "[",),
+    "another document": ("a: 1\n---\nb: 2\n",),
+    "cannot start any token": ("a:\n\tb: 1\n", "\ta: 1\n"),
+    "codec can't decode": ("a: caf\u00e9\n".encode("latin-1"), "a: 1\n".encode("utf-16")),
+    "not allowed": ("a: \x07",),
+    "must hold a mapping": ("", "# nothing\n", "---\n", "- a\n", "3", "[a]", "1: 2", "null"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("says", UNCLEAR)
+def test_what_yaml_lets_through_in_silence_is_refused_with_its_line(tmp_path, says):
+    path = tmp_path / "mine.yaml"
+    for text in UNCLEAR[says]:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(SpecError, match=says) as error:
+            config.read_yaml(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_every_reader_of_yaml_takes_alike_is_taken(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for text, due in {
+        "10": 10, "+1": 1, "0": 0, "1.": 1.0, ".5": 0.5, "1.0e-3": 0.001, "-2.5E+3": -2500.0,
+        "true": True, "FALSE": False, "~": None, "": None, "mlp-30-30": "mlp-30-30", "'010'": "010",
+        '"yes"': "yes", "!!str 1:30": "1:30", "q3 # x": "q3", "[&x 1, *x]": [1, 1],
+        "caf\u00e9": "caf\u00e9", "{<<: {x: 1, y: 1}, x: 2}": {"x": 2, "y": 1},
+    }.items():  # fmt: skip
+        for start in ("", "\ufeff", "---\n"):
+            path.write_text(f"{start}a: {text}\r\n", encoding="utf-8")
+            assert repr(config.read_yaml(path)) == repr({"a": due})
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -193,6 +249,64 @@ def test_a_setup_with_a_wrong_or_missing_setting_is_refused_by_its_name(books, c
     with pytest.raises(SpecError, match=says) as error:
         params.make("q2", {"setup": "mine"})
     assert "\n" not in str(error.value)
+
+
+def test_a_path_means_the_same_wherever_it_is_given(books, tmp_path, monkeypatch):
+    """In parameters a relative one counts from the project, elsewhere from the working directory."""
+    home, project, here = tmp_path / "home", books.parent, books.parent / "report" / "notebooks"
+    here.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    shutil.copy(small_project.REPOSITORY / "params" / "setups.yaml", books)
+    shutil.copy(small_project.REPOSITORY / "params" / "recipes.yaml", books)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    for path, due in {
+        "~": home, "~/x": home / "x", "~/x/": home / "x", "~/a b": home / "a b",
+        "~/\u96ea": home / "\u96ea", "x": Path("x"), "./~x": Path("~x"), "../x": Path("../x"),
+        str(tmp_path): tmp_path,
+        f"{tmp_path}/link/x//y/": tmp_path / "link" / "x" / "y",
+    }.items():  # fmt: skip
+        monkeypatch.setenv("DARKKNOWLEDGE_DATA", path)
+        assert data.data_root() == (due, True) and data.data_root(path)[0] == due
+        assert Store(path).root == due
+        found = params.make("q2", {"data_root": path, "results_dir": path})
+        assert Path(found.data_root) == Path(found.results_dir) == project / due
+        assert study.store_of(found).root == project / due
+    for wrong in ("~nobody-of-this-name/x", "a\0b"):
+        for use in (Store, data.data_root, lambda x: params.make("q2", {"results_dir": x})):
+            with pytest.raises(SpecError, match="is no path"):
+                use(wrong)
+    assert params.strays("mine", {"q2": found})[-2].startswith(
+        "params/mine/q2.yaml says results_dir"
+    )
+    (home / "nets").mkdir(parents=True)
+    for words in (
+        ("evaluate", "~/nets/a.safetensors"),
+        ("predict", "~/nets/a.safetensors", "b.png"),
+    ):
+        assert f"{home}/nets/a.json: No such file" in small_project.here(project, *words).stderr
+    for words in (("status", "paper"), ("train", "paper"), ("claims", "paper"), ("doctor",)):
+        for folder in ("~/file", "~/file/", f"{home}/file/inside"):
+            (home / "file").touch()
+            done = small_project.here(project, *words, "--results", folder)
+            assert done.returncode == 2 and done.stderr.count("\n") == 1
+            assert f"{home}/file, which is no folder" in done.stderr
+
+
+def test_recipes_and_setups_that_are_edited_are_read_again_in_the_same_kernel(books):
+    for name, line, other in (
+        ("recipes", "lr: 0.1", "lr: 0.3"),
+        ("setups", "alpha: 0.9", "alpha: 0.3"),
+    ):
+        shutil.copy(small_project.REPOSITORY / "params" / f"{name}.yaml", books)
+        text, seen = (books / f"{name}.yaml").read_text(encoding="utf-8"), []
+        shutil.copy(small_project.REPOSITORY / "params" / "setups.yaml", books)
+        for number, now in enumerate((text, text.replace(line, other), text)):
+            (books / f"{name}.yaml").write_text(now, encoding="utf-8")
+            os.utime(books / f"{name}.yaml", (number, number))
+            run = params.make("q2", {}).nets.taught(0)
+            seen.append((run.recipe.lr, run.loss.w_soft))
+        assert seen[0] == seen[2] == (0.1, 0.9) != seen[1]
 
 
 @pytest.fixture(scope="module")

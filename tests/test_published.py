@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
-from torchvision.io import write_jpeg, write_png
+from PIL import Image, ImageOps
 
-from conftest import small_run, synthetic_parts
-from darkknowledge.experiment import published, run
+import small_project
+from conftest import REPOSITORY, small_run, synthetic_parts
+from darkknowledge.experiment import data, published, run
 from darkknowledge.experiment.published import WeightsError
+from darkknowledge.spec import data_spec
 
-SHAPE = (1, 8, 8)
+#: The weights of a net that knows MNIST's digits.
+PUBLISHED = next(
+    path.with_suffix(".safetensors")
+    for path in sorted((REPOSITORY / "results" / "weights").glob("*.json"))
+    if json.loads(path.read_text(encoding="utf-8"))["data"]["name"] == "mnist"
+)
 
 
 @pytest.fixture(params=["fp32"])
@@ -37,27 +46,169 @@ def test_the_card_says_what_the_record_says_and_evaluation_finds_it_again(weight
 
 def test_predictions_on_files_are_those_of_the_record(weights, store, tmp_path):
     """PNG keeps every pixel, so the classes are the stored ones."""
-    paths = [tmp_path / f"{i}.png" for i in range(8)]
-    for path, image in zip(paths, synthetic_parts()[1].images, strict=False):
-        write_png(image, str(path))
-    found = published.predict(weights, paths)
     predictions = store.read("mnist5k", published.read_card(weights).run_id)["predictions"]
-    assert "".join(max(p, key=p.get) for p in found) == predictions[:8]
-    assert all(sum(p.values()) == pytest.approx(1) for p in found)
+    path, (model, card) = tmp_path / "image.png", published.network(weights)
+    card = replace(card, data=replace(card.data, name="cifar10"))  # noise is no ground of a digit's
+    for due, image in zip(predictions[:8], synthetic_parts()[1].images, strict=False):
+        Image.fromarray(image[0].numpy()).save(path)
+        found = published.predict(model, card, path)
+        assert max(found, key=found.get) == due and sum(found.values()) == pytest.approx(1)
 
 
-def test_images_of_any_size_colour_and_polarity_are_taken_and_nothing_else(weights, tmp_path):
-    image = synthetic_parts()[1].images[0]
-    large = torch.nn.functional.interpolate(image[None].float(), scale_factor=5).byte()[0]
-    write_jpeg(large.expand(3, -1, -1).contiguous(), str(tmp_path / "large.jpg"), quality=100)
-    write_png(255 - image, str(tmp_path / "dark.png"))
-    for shape in (SHAPE, (3, 32, 32)):
-        assert published.read_image(tmp_path / "large.jpg", shape).shape == shape
-    assert torch.equal(published.read_image(tmp_path / "dark.png", SHAPE, invert=True), image)
-    (tmp_path / "note.png").write_text("no image")
-    for wrong in ("note.png", "absent.png"):
-        with pytest.raises(WeightsError, match="cannot be read as an image"):
-            published.predict(weights, [tmp_path / wrong])
+def on(side: tuple[int, int], colour="black", ground="white"):
+    """A digit in the middle of a picture of that size, in these colours."""
+
+    def draw(digit: Image.Image) -> Image.Image:
+        return ImageOps.colorize(ImageOps.pad(digit, side), ground, colour)
+
+    return draw
+
+
+def transparent(colour: int, mode: str = "RGBA"):
+    def draw(digit: Image.Image) -> Image.Image:
+        found = Image.new(mode, digit.size, colour if mode == "LA" else (colour,) * 3)
+        found.putalpha(digit)
+        return found
+
+    return draw
+
+
+def sixteen(digit: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(digit, np.uint16) * 257)
+
+
+def palette(digit: Image.Image) -> Image.Image:
+    return on((28, 28), "navy", "yellow")(digit).quantize(16)
+
+
+def turned(digit: Image.Image) -> tuple[Image.Image, dict]:
+    exif = Image.Exif()
+    exif[274] = 6
+    return digit.resize((280, 280)).rotate(90), {"exif": exif}
+
+
+#: How people's images of a digit come: its file, and what is made of the digit.
+BROUGHT = {
+    "same.png": lambda digit: digit,
+    "really-a-png.jpg": lambda digit: digit,
+    "large.jpg": lambda digit: digit.resize((2000, 2000)),
+    "inverted.png": ImageOps.invert,
+    "inverted-large.jpg": lambda digit: ImageOps.invert(digit).resize((300, 300)),
+    "grey-photo.jpg": on((400, 300), "#444444", "#999999"),
+    "dim-photo.jpg": on((300, 300), "#888888", "#222222"),
+    "sixteen.png": sixteen,
+    "sixteen-inverted.png": lambda digit: sixteen(ImageOps.invert(digit)),
+    "sixteen-transparent.png": lambda digit: (sixteen(digit), {"transparency": 0}),
+    "black-on-transparent.png": transparent(0),
+    "white-on-transparent.png": transparent(255),
+    "grey-with-alpha.png": transparent(0, "LA"),
+    "grey-with-alpha-light.png": transparent(255, "LA"),
+    "one-transparent-shade.png": lambda digit: (digit, {"transparency": 0}),
+    "palette.png": palette,
+    "palette-transparent.png": lambda digit: (palette(digit), {"transparency": 0}),
+    "one-bit.png": lambda digit: digit.convert("1"),
+    "one-bit-inverted.png": lambda digit: ImageOps.invert(digit).convert("1"),
+    "cmyk.jpg": lambda digit: ImageOps.invert(digit).resize((280, 280)).convert("CMYK"),
+    "red-on-white.png": on((28, 28), "red"),
+    "turned.jpg": turned,
+    "turned.png": turned,
+    "tall.png": on((28, 84), "white", "black"),
+    "wide.png": on((600, 100)),
+    "far.png": lambda digit: ImageOps.expand(digit, (300, 10, 20, 100)),
+}
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_a_digit_is_known_however_its_image_comes(name, tmp_path):
+    path, known = tmp_path / name, data.load(data_spec("mnist5k", 500)).test
+    net = published.network(PUBLISHED)
+    for index in data.examples(known, 1)[:, 0]:
+        found = BROUGHT[name](Image.fromarray(known.images[index, 0].numpy()))
+        image, options = found if isinstance(found, tuple) else (found, {})
+        image.save(path, "JPEG" if name[-5:] == "o.jpg" else None, **options)
+        said = published.predict(*net, path)
+        assert max(said, key=said.get) == str(known.labels[index].item())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_colour_image_is_turned_upright_and_keeps_its_aspect(tmp_path, orientation):
+    """The middle square of a wide image whose file lies as a camera was held."""
+    whole = Image.new("RGB", (96, 32), "lime")
+    for colour, box in {
+        "maroon": (32, 0, 48, 32),
+        "navy": (48, 0, 64, 32),
+        "white": (32, 0, 64, 4),
+    }.items():
+        whole.paste(colour, box)
+    exif, path = Image.Exif(), tmp_path / "image.png"
+    exif[274] = orientation
+    lies = (None, 0, 3, 1, 5, 2, 6, 4)[orientation - 1]  # as Image.Transpose names the ways
+    whole = whole if lies is None else whole.transpose(Image.Transpose(lies))
+    for variant in (whole, whole.quantize(8), whole.convert("RGBA")):
+        variant.save(path, exif=exif)
+        pixels = published.read_image(path, (3, 32, 32), False, None)
+        found = [tuple(pixels[:, y, x].tolist()) for y, x in ((16, 2), (16, 29), (1, 16))]
+        assert found == [(128, 0, 0), (0, 0, 128), (255, 255, 255)]
+
+
+@pytest.mark.parametrize(("colour", "ground"), [(0, 255), (255, 0)])
+def test_what_is_transparent_becomes_the_ground_that_the_rest_stands_out_from(
+    tmp_path, colour, ground
+):
+    clear = Image.new("RGBA", (32, 32), (colour, colour, colour, 0))
+    clear.paste((colour,) * 3, (8, 8, 24, 24))
+    clear.save(tmp_path / "clear.png")
+    for invert, at in ((None, (colour, ground)), (True, (255 - colour, 255 - ground))):
+        pixels = published.read_image(tmp_path / "clear.png", (3, 32, 32), False, invert)
+        assert (pixels[0, 16, 16], pixels[2, 0, 0]) == at
+
+
+def huge(path):
+    rows = zlib.compress(bytes(30_000 * 3_751), 9)
+    size = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    chunks = {b"IHDR": size, b"IDAT": rows, b"IEND": b""}
+    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+             for kind, body in chunks.items()]  # fmt: skip
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def cut(path):
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(path.read_bytes()[:900])
+
+
+GREY = Image.new("L", (30, 30), 200)
+#: What is no image that a net could be asked about → what is said of it.
+NO_IMAGE = {
+    "note.png": (lambda path: path.write_text("no image"), "read as a PNG or JPEG: cannot identify"),
+    "empty.jpg": (lambda path: path.touch(), "read as a PNG or JPEG: cannot identify"),
+    "animated.gif": (lambda path: GREY.save(path), "read as a PNG or JPEG: cannot identify"),
+    "gif.png": (lambda path: GREY.save(path, "GIF"), "read as a PNG or JPEG: cannot identify"),
+    "picture.tiff": (lambda path: GREY.save(path), "read as a PNG or JPEG: cannot identify"),
+    "animated.png": (lambda path: GREY.save(path, save_all=True,
+                     append_images=[ImageOps.invert(GREY)]), "it is animated"),
+    "cut.png": (cut, "cannot be read"),
+    "folder.png": (lambda path: path.mkdir(), "cannot be read"),
+    "absent.png": (lambda path: None, "cannot be read"),
+    "blank.png": (lambda path: GREY.save(path), "shows nothing"),
+    "clear.png": (lambda path: Image.new("RGBA", (9, 9)).save(path), "shows nothing"),
+    "huge.png": (huge, "exceeds limit of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_IMAGE)
+def test_what_is_no_image_is_refused_by_its_name_and_costs_no_other(name, tmp_path, capsys):
+    make, says = NO_IMAGE[name]
+    make(tmp_path / name)
+    with pytest.raises(WeightsError, match=says) as caught:
+        published.predict(*published.network(PUBLISHED), tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
+    if (tmp_path / name).is_file():
+        ImageOps.expand(Image.new("L", (9, 30), 255), 20).save(tmp_path / "fine.png")
+        paths = (str(tmp_path / name), str(tmp_path / "fine.png"))
+        done = small_project.here(tmp_path, "predict", str(PUBLISHED), *paths)
+        assert done.returncode == 1 and done.stdout.startswith(str(tmp_path / "fine.png"))
+        assert done.stderr.count("\n") == 1
 
 
 def spoil_weights(path):

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ from filelock import Timeout
 from conftest import small_run, synthetic_data, whole_record
 from darkknowledge import records
 from darkknowledge.questions.base import Planned
-from darkknowledge.records import HEADLINE, DiskError, RecordError, Store
+from darkknowledge.records import HEADLINE, LABELS, DiskError, RecordError, Store
 from darkknowledge.spec import LossSpec
 
 SPEC = small_run(
@@ -60,6 +61,18 @@ def test_a_record_is_flushed_to_the_disk_before_it_gets_its_name(store, record, 
     monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("rename"), replace(a, b)))
     store.write("mnist", record)
     assert calls[:2] == ["flush", "rename"]
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o022, 0o002, 0])
+def test_who_may_read_a_file_is_as_the_umask_says(store, record, mask):
+    before = os.umask(mask)
+    try:
+        store.write("mnist", record)
+        store.keep("mnist", LABELS, b"0123456789")
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in store.root.glob("runs/*/*")}
+    assert modes == {0o666 & ~mask}
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

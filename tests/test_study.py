@@ -10,11 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import fabricated
 import small_project
 from conftest import whole_record
-from darkknowledge import study
+from darkknowledge import config, spec, study
+from darkknowledge.paper.paper import Paper
 from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import ordered
+from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import Store
 from small_project import here, inside, record_times
 
@@ -95,3 +98,26 @@ def test_a_notebook_is_told_what_failed(project, tmp_path):
     places = {"data_root": str(tmp_path), "results_dir": str(tmp_path / "results")}
     with inside(project), pytest.raises(RuntimeError, match="MNIST cannot be had"):
         study.complete("q2", dataclasses.replace(params.read("absent", "q2"), **places))
+
+
+def test_a_data_set_of_ones_own_is_asked_about_and_told_of_by_every_question(monkeypatch, tmp_path):
+    """Its name stands where docs/structure.md says, and nowhere else."""
+    own, read = {"mnist5k": "shapes", "mnist5k_rgb": "shapes_rgb"}, config.entry
+
+    def entry(kind: str, name: str) -> dict:
+        return {k: own.get(v, v) if k == "dataset" else v for k, v in read(kind, name).items()}
+
+    for name in own.values():
+        monkeypatch.setitem(spec.FINGERPRINTS, name, "ab" * 32)
+    monkeypatch.setattr(config, "entry", entry)
+    paper = Paper.load("quick", fabricated.results(tmp_path, "quick").root)
+    assert set(paper.frames) == set(QUESTIONS) and set(paper.labels) == set(own.values())
+    for question, asked in QUESTIONS.items():
+        assert "nan" not in paper.text(question).split()
+        assert any(claim.measured for claim in paper.claims[question].values())
+        assert all(
+            len(paper.frame(f"{question}-{name}")) for name in ("claims", *asked.exhibits.TABLES)
+        )
+        assert all(paper.figure(f"{question}-{name}") for name in asked.exhibits.FIGURES)
+    for name in ("answers", "when", "scorecard", "provenance", "runs"):
+        assert paper.frame(name) is not None

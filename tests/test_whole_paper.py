@@ -45,7 +45,9 @@ def letters(text: str) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """The project without results or code: what a report is rendered in."""
-    return small_project.make(tmp_path_factory.mktemp("with space") / "project")
+    project = small_project.make(tmp_path_factory.mktemp("with space") / "project")
+    shutil.copytree(REPOSITORY / "params", project / "params", dirs_exist_ok=True)
+    return project
 
 
 @pytest.fixture(scope="module")

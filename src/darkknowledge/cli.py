@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from darkknowledge import __version__, config
 from darkknowledge.questions import params as p
 from darkknowledge.records import RecordError, Store
-from darkknowledge.spec import SpecError, choose, integer, plain
+from darkknowledge.spec import SpecError, choose, integer, place, plain
 
 if TYPE_CHECKING:
     from darkknowledge.experiment.survey import Outcome
@@ -50,12 +50,12 @@ def main(argv: list[str] | None = None) -> None:
     level = logging.INFO - 10 * arguments.verbose + 10 * arguments.quiet
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("darkknowledge").setLevel(level)
-    signal.signal(signal.SIGTERM, _interrupt)
+    _listen()
     try:
         if "profile" in arguments:  # it names folders, and must not lead out of them
             plain("profile", arguments.profile)
         code = arguments.action(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # an output that is closed has nothing to flush
         sys.exit(code)
     except BrokenPipeError:  # whoever read the output has enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,6 +75,17 @@ def _instead(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     missing = error.object[error.start : error.end]
     return "".join(INSTEAD.get(sign, "?") for sign in missing), error.end
+
+
+def _listen() -> None:
+    """Let SIGTERM, and SIGHUP unless nohup wants it ignored, end this as Ctrl-C does, whatever state a
+    parent has left them in."""
+    hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none, and no mask
+    told = {signal.SIGTERM} | ({hang_up} if signal.getsignal(hang_up) != signal.SIG_IGN else set())
+    for number in told:
+        signal.signal(number, _interrupt)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, told | {signal.SIGINT})
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -134,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (evaluate, predict):
         sub.add_argument("weights", type=Path, help="a .safetensors file with its card beside it")
     predict.add_argument("images", type=Path, nargs="+")
-    predict.add_argument("--invert", action="store_true", help="dark strokes on light")
+    what = "take digits for dark on light, or not (default: as their border says)"
+    predict.add_argument("--invert", action=argparse.BooleanOptionalAction, help=what)
     doctor = commands.add_parser("doctor", help="Say whether everything needed is here.")
     doctor.set_defaults(action=_doctor)
     doctor.add_argument("--results", type=Path, help="results folder (default: results/)")
@@ -160,7 +172,11 @@ def _planned(chosen: dict[str, Parameters]) -> list[Planned]:
 
 
 def _store(arguments: argparse.Namespace) -> Store:
-    return Store(arguments.results or config.project_root() / "results")
+    store = Store(arguments.results or config.project_root() / "results")
+    there = next(path for path in (store.root, *store.root.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise SpecError(f"--results leads to {there}, which is no folder: name one.")
+    return store
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -359,10 +375,11 @@ def _weights(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from darkknowledge.experiment import cards
 
-    cards.read_card(arguments.weights)  # what is wrong with them is said before torch is loaded
+    weights = place(arguments.weights)
+    cards.read_card(weights)  # what is wrong with them is said before torch is loaded
     from darkknowledge.experiment import published
 
-    errors, card = published.evaluate(arguments.weights)
+    errors, card = published.evaluate(weights)
     fine = published.agrees(errors, card)
     print(f"{errors} errors of {card.test_images} ({card.test_errors} on the card): {card.label}")
     if not fine:
@@ -373,17 +390,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from darkknowledge.experiment import cards
 
-    cards.read_card(arguments.weights)
-    for path in arguments.images:
+    weights, images = place(arguments.weights), [place(image) for image in arguments.images]
+    cards.read_card(weights)
+    for path in images:
         if not path.is_file():
             raise SpecError(f"There is no image {path}.")
     from darkknowledge.experiment import published
 
-    found = published.predict(arguments.weights, arguments.images, arguments.invert)
-    for path, probabilities in zip(arguments.images, found, strict=True):
-        ordered = sorted(probabilities.items(), key=lambda item: -item[1])
-        print(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in ordered))
-    return 0
+    model, card = published.network(weights)
+    code = 0
+    for path in images:  # one that cannot be read does not cost the others
+        try:
+            found = published.predict(model, card, path, arguments.invert)
+        except cards.WeightsError as error:
+            print(f"darkknowledge: {error}", file=sys.stderr)
+            code = FAILED
+        else:
+            ordered = sorted(found.items(), key=lambda item: -item[1])
+            print(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in ordered))
+    return code
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
 from dataclasses import MISSING, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +26,70 @@ def project_root() -> Path:
     raise SpecError("No params/recipes.yaml here or above: call this inside the project's folder.")
 
 
+#: Per kind of plain value how it may be written: as every reader and every version of YAML takes it.
+CLEAR = {
+    "bool": "true|True|TRUE|false|False|FALSE",
+    "int": "[-+]?(0|[1-9][0-9]*)",
+    "float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?",
+    "null": "|~|null|Null|NULL",
+    "merge": "<<",
+}
+#: More entries than any file of parameters has, those that aliases repeat included.
+MANY = 10_000
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping, read safely. Raises SpecError with the place of the error."""
+    """A YAML file's mapping, read safely. Raises SpecError with the place of the error, also of what
+    YAML itself lets through in silence."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        nodes = [root] if root else []
+        for node in nodes:  # which grow meanwhile
+            nodes += _entries(node)
+            if len(nodes) > MANY:
+                raise yaml.YAMLError("its aliases repeat too much, or themselves")
+        content = loader.construct_document(root) if root else None
     except FileNotFoundError:
         raise SpecError(f"There is no file {path}.") from None
-    except (yaml.YAMLError, OSError, ValueError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise SpecError(f"{path} is not readable YAML: {reason}") from error
     if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
         raise SpecError(f"{path} must hold a mapping of names to values.")
     return content
+
+
+def _entries(node: yaml.Node) -> list[yaml.Node]:
+    """What a node holds. Raises YAMLError if one reader takes the node otherwise than another."""
+    kind, flaw, inner = node.tag.rpartition(":")[2], "", []
+    if isinstance(node, yaml.ScalarNode):
+        text = kind == "str" and (node.style or _number(node.value) is None)
+        if not text and not re.fullmatch(CLEAR.get(kind, "(?!)"), node.value):
+            do = "write it in full, as 12, 1.0e-3 or true, or in quotes if it is a text"
+            flaw = f"{s.shown(node.value)} may be read in two ways: {do}"
+    elif kind == "map":
+        keys = [key.value if isinstance(key.value, str) else "" for key, _ in node.value]
+        names = [key if (number := _number(key)) is None else number for key in keys]
+        again = [i for i, name in enumerate(names) if name in names[:i]]
+        lists = [of for key, of in node.value if key.value == "<<" and of.tag.endswith("seq")]
+        flaw = f"{s.shown(keys[again[0]])} stands there twice: leave one" if again else ""
+        flaw = "<< takes one name: write out what the others add" if lists else flaw
+        node = node.value[again[0]][0] if again else node
+        inner = [*chain.from_iterable(node.value)] if not flaw else []
+    else:
+        flaw, inner = "" if kind == "seq" else f"!!{kind} is no kind of value here", node.value
+    if flaw:
+        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {flaw}.")
+    return inner
+
+
+def _number(text: str) -> float | None:
+    """The number that Python takes a text for, in whatever base."""
+    for number in (float, functools.partial(int, base=0)):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return None
 
 
 @functools.lru_cache(maxsize=8)

@@ -5,9 +5,10 @@ record may hold more keys than these, and the oldest lack those that are not req
 
 import datetime
 import functools
+import math
 import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -177,6 +178,16 @@ def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
         yield f"{part}.n is not the sum of {part}.confusion", metrics["n"] == n > 0
         yield f"{part}.errors are not those of {part}.confusion", metrics["errors"] == errors
         yield f"{part}.accuracy is not that of {part}.errors", metrics["accuracy"] == 1 - errors / n
+        shares = metrics["ece"], metrics["teacher_agreement"] or 0
+        yield f"{part}.ece or its teacher_agreement is no share", _within(shares)
+        yield f"{part}.nll is negative", metrics["nll"] >= 0
+    curve = record["history"]["validation_accuracy"]
+    yield "history.validation_accuracy is no share", _within(curve)
+    about = record["provenance"]
+    times = [about[key] for key in ("training_seconds", "seconds", "images_per_second")]
+    costs = [*times, *record["cost"].values(), *record["history"]["seconds"]]
+    yield "cost, history or provenance has a negative number", min(costs) >= 0
+    yield "provenance.seconds are fewer than those of training", times[0] <= times[1]
     yield "validation.n is not that of spec", record["validation"]["n"] == data["validation"]
     if labels:
         known = fits(record, labels)
@@ -198,7 +209,8 @@ def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
         return
     of_absent = sum(images[c] for c in absent)
     yield "unseen.images are not those of test.confusion", unseen["images"] == of_absent > 0
-    yield "unseen.none is not what test says", unseen["none"]["confusion"] == test["confusion"]
+    plain = unseen["none"]["confusion"] == test["confusion"] and unseen["none"]["bias"] == 0
+    yield "unseen.none is not what test says", plain
     for name in SHIFTS:
         shift = unseen[name]
         counts = shift["confusion"]
@@ -208,6 +220,10 @@ def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
         yield f"unseen.{name}.errors are not those of its confusion", shift["errors"] == sum(wrong)
         here = sum(wrong[c] for c in absent)
         yield f"unseen.{name}.errors_unseen are not its confusion's", shift["errors_unseen"] == here
+
+
+def _within(shares: Iterable[float]) -> bool:
+    return all(0 <= share <= 1 for share in shares)
 
 
 def _counts(confusion: list[list[int]], classes: int) -> bool:
@@ -305,4 +321,4 @@ def _all_are(kind: type, values: list[Any]) -> bool:
         values, found = [v for v in values if type(v) is int], found - {float}
     if kind in (int, float) and found == {int}:
         return bool(-BOUND < min(values) <= max(values) < BOUND)
-    return found <= {kind}
+    return found <= {kind} and (kind is not float or math.isfinite(sum(values)))

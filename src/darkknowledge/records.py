@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from filelock import FileLock, Timeout
 
 from darkknowledge.layout import SHIFTS, Divergence, Record, check, fits
-from darkknowledge.spec import BOUND, read_back, run_id_of, shown
+from darkknowledge.spec import BOUND, place, read_back, run_id_of, shown
 
 if TYPE_CHECKING:  # it takes a third of a second to load, which only reading a table is worth
     import pandas as pd
@@ -114,7 +115,7 @@ class Store:
     """A results folder. ``root`` holds ``runs/``, ``weights/`` and one folder a profile."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = place(root)
         #: By path: the state of the file that was read, and what it holds.
         self._known: dict[Path, tuple[tuple[int, ...], Any]] = {}
 
@@ -355,18 +356,20 @@ class Store:
             raise RecordError(f"{self.root}/{profile} holds no table yet: {what}.")
         return found
 
-    def read_table(self, profile: str, question: str) -> pd.DataFrame | None:
+    def read_table(
+        self, profile: str, question: str, planned: Iterable[Mapping[str, Any]] = ()
+    ) -> pd.DataFrame | None:
         """The tidy table of a question with its numbers taken afresh from the records, or None.
 
-        The table says which runs a question consists of, in which roles; runs that have no record
-        (yet) keep their row, without numbers."""
+        The table says which runs a question consists of, in which roles (if its ``planned`` rows are
+        known, just as they do); runs that have no record (yet) keep their row, without numbers."""
         path = self.table_path(profile, question)
         if not path.exists():
             return None
         again = f"call 'darkknowledge train {profile} {question}', which writes it anew"
         frame = read_csv(path, TEXT_COLUMNS, NUMBER_COLUMNS, again)
         frame = self.with_numbers(frame)
-        if wrong := self._misquoted(frame):
+        if wrong := _misplaced(frame, planned) or self._misquoted(frame):
             raise RecordError(f"{path} {wrong}: {again}.")
         return frame
 
@@ -392,9 +395,8 @@ class Store:
     def read_latency(self, profile: str) -> pd.DataFrame | None:
         """Q1's latencies, or None while they are not measured. Raises RecordError."""
         path = self.exhibit_path(profile, LATENCY_TABLE)
-        texts, numbers = ("arm", "run_id", "device_name"), ("batch", "threads", "median", "iqr")
         again = f"delete it and call 'darkknowledge run {profile} q1'"
-        return read_csv(path, texts, numbers, again) if path.exists() else None
+        return read_csv(path, *LATENCY, again) if path.exists() else None
 
     def read_bench(self) -> pd.DataFrame | None:
         """Training speeds, or None while they are not measured; what a machine cannot do has no
@@ -423,6 +425,20 @@ class Store:
         return pd.concat([frame, numbers], axis=1).assign(diverged=diverged, record=records)
 
 
+def _misplaced(frame: pd.DataFrame, planned: Iterable[Mapping[str, Any]]) -> str:
+    """What a table says of the parts that runs have in a question and should not, in words."""
+    due = {row["run_id"]: tuple(row[name] for name in PARTS) for row in planned}
+    rows: dict[str, tuple[Any, ...]] = {}
+    for run_id, *parts in zip(*(frame[name] for name in ("run_id", *PARTS)), strict=True):
+        if run_id in rows:
+            return f"names the run {run_id} twice"
+        rows[run_id] = tuple(parts)
+    for run_id in {**due, **rows} if due else ():
+        if due.get(run_id) != rows.get(run_id):
+            return f"lists the run {run_id} otherwise than the profile's parameters do"
+    return ""
+
+
 def read_csv(
     path: Path, texts: Iterable[str], numbers: Iterable[str], again: str, gaps: Container[str] = ()
 ) -> pd.DataFrame:
@@ -449,10 +465,14 @@ def read_csv(
         raise RecordError(f"{path} is no table of its kind ({reason}): {again}.") from error
 
 
+#: Texts and numbers of the table of latencies.
+LATENCY = ("arm", "run_id", "device_name"), ("batch", "threads", "median", "iqr")
 TEXT_COLUMNS = (
     *("question", "family", "role", "arm", "protocol", "pair", "mode", "model", "dataset"),
     *("omitted", "kept", "device", "run_id", "teacher_run_id"),
 )
+#: What says which part a run has in a question.
+PARTS = ("question", "family", "role", "arm", "block", "protocol", "pair")
 NUMBER_COLUMNS = (
     *("block", "temperature", "alpha", "w_hard", "w_soft"),
     *("seed", "epochs", "lr", "batch_size"),
@@ -588,13 +608,12 @@ def atomic_write(path: Path, content: bytes) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        # Who may read it says the umask, which tempfile passes over.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException as error:
         if temporary:

@@ -9,9 +9,11 @@ import functools
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +31,6 @@ FINGERPRINTS = {
     "cifar10": "md5:c58f30108f718f92721af3b95e74349a",
     "cifar10_jpeg": "8f2f77ec36d282d215026ab23dfdfecf0f900826092b4f7a8bbc11763bf6a69e",
 }
-DATASETS = ("mnist", "mnist5k", "mnist5k_rgb", "cifar10", "cifar10_jpeg")
 #: Convolutional nets for 32 by 32 RGB images.
 CONVNETS = (
     *("plain_cnn", "resnet8", "resnet20", "resnet32", "resnet56"),
@@ -85,6 +86,15 @@ def plain(name: str, value: Any) -> str:
         due = "must be made of letters, digits, '-' and '_'"
         raise SpecError(f"{name} is {shown(value)}, but {due}.")
     return str(value)
+
+
+def place(value: str | Path, base: str | Path = "") -> Path:
+    """A path as people write it: ``~`` is a home folder, and a relative one counts from ``base``, by
+    default the working directory. Raises SpecError."""
+    path = os.path.expanduser(value)
+    if path[:1] == "~" or "\0" in path:
+        raise SpecError(f"{shown(str(value))} is no path here (a name with ~ begins with ./~).")
+    return Path(base, path)
 
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
@@ -161,7 +171,7 @@ class DataSpec:
     draw: int = 0
 
     def __post_init__(self) -> None:
-        choose("dataset", self.name, DATASETS)
+        choose("dataset", self.name, FINGERPRINTS)
         _set(self, share=number("share", self.share, 0, 1))
         integer("draw", self.draw)
         if self.share == 0 or (self.complement and self.unlabelled):

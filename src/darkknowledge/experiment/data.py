@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from darkknowledge.records import DiskError, RecordError, atomic_write
-from darkknowledge.spec import FINGERPRINTS, DataSpec
+from darkknowledge.spec import FINGERPRINTS, DataSpec, place
 
 log = logging.getLogger(__name__)
 
-#: Sets whose loader checks the files before it decodes them.
+#: Sets whose loader checks their files.
 FILES_CHECKED = ("cifar10", "cifar10_jpeg")
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -114,11 +115,11 @@ def subset(train: Split, spec: DataSpec) -> Split:
     return train
 
 
-def _check(found: str, pinned: str, name: str, place: Path) -> None:
+def _check(found: str, pinned: str, name: str, where: Path | str) -> None:
     if found != pinned:
         prints = f"has the fingerprint {found[:12]}…, but {pinned[:12]}… is pinned"
         what = "its files are damaged or are another data set; replace them by the originals"
-        raise DataError(f"The data set {name} (from {place}) {prints}: {what}.")
+        raise DataError(f"The data set {name} (from {where}) {prints}: {what}.")
 
 
 def fingerprint(*splits: Split) -> str:
@@ -243,7 +244,7 @@ AUGMENT = {
 def data_root(root: str | Path | None = None) -> tuple[Path, bool]:
     """(folder, whether the user named it): the argument, ``DARKKNOWLEDGE_DATA``, or the cache."""
     named = root or os.environ.get("DARKKNOWLEDGE_DATA")
-    return (Path(named), True) if named else (Path.home() / ".cache" / "darkknowledge", False)
+    return (place(named), True) if named else (Path.home() / ".cache" / "darkknowledge", False)
 
 
 def _fetched(kind: Any, name: str, files: str, root: str | Path | None) -> list[Any]:
@@ -253,7 +254,9 @@ def _fetched(kind: Any, name: str, files: str, root: str | Path | None) -> list[
     try:
         return [kind(folder, train=train, download=not named) for train in (True, False)]
     except Exception as error:  # torchvision raises whatever its parsing runs into
-        there = f"from {folder}: it should hold {files}, whole"
+        there = (
+            f"from {folder}: it should hold {files}, whole and unpacked (gunzip what ends in .gz)"
+        )
         otherwise = f"by download: set DARKKNOWLEDGE_DATA to a folder that holds {files}"
         where = there if named else otherwise
         raise DataError(f"{name} cannot be had {where} ({type(error).__name__}).") from error
@@ -315,17 +318,19 @@ def _rgb(pixels: np.ndarray, labels: list[int]) -> Split:
 
 
 def _cifar10_jpeg(root: str | Path | None) -> tuple[Split, ...]:
-    """``cifar10-jpeg/{train,test}/<class>/*`` through torchvision's ImageFolder.
+    """``cifar10-jpeg/{train,test}/<class>/*``, laid out as for torchvision's ImageFolder.
 
-    The files are checked, then decoded once; the pixels are kept beside the folder, with the hash
-    of the files that they come from and their own."""
+    The files are decoded once; the pixels are kept beside the folder, with the hash of the files that
+    they come from and their own."""
     folder, _ = data_root(root)
     tree, cache = folder / "cifar10-jpeg", folder / "cifar10-jpeg.safetensors"
     source = FINGERPRINTS["cifar10_jpeg"]
     if (cached := _read_cache(cache, source)) is not None:
         return cached
-    _check(tree_hash(tree), source, "cifar10_jpeg", tree)
+    # Decoded first, because a file that is odd is named then.
     splits = tuple(image_tree(tree / part, CIFAR10_CLASSES, side=32) for part in ("train", "test"))
+    counts = " + ".join(f"{len(split):,}" for split in splits)
+    _check(tree_hash(tree), source, "cifar10_jpeg", f"{tree}: {counts} images")
     _write_cache(cache, source, splits)
     return splits
 
@@ -333,14 +338,22 @@ def _cifar10_jpeg(root: str | Path | None) -> tuple[Split, ...]:
 def tree_hash(tree: Path) -> str:
     """SHA-256 over the names and contents of all images of a tree. Raises DataError."""
     digest = hashlib.sha256()
-    found = sorted(path for path in tree.glob("*/*/*") if path.is_file())
-    if not found:
-        what = f"set DARKKNOWLEDGE_DATA to the folder that holds {tree.name}/"
-        raise DataError(f"There are no images in {tree}/{{train,test}}/<class>/: {what}.")
-    for path in found:
+    for path in [*images_of(tree / "test"), *images_of(tree / "train")]:
         digest.update(str(path.relative_to(tree)).encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The images of a folder with one subfolder per class, in order; what systems and editors leave
+    beside them (hidden files, previews) is none. Raises DataError."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    files = sorted(p for p in folder.glob("[!.]*/[!.]*") if p.suffix.lower() in IMG_EXTENSIONS)
+    if not files:
+        what = f"set DARKKNOWLEDGE_DATA to the folder that holds {folder.parent.name}/"
+        raise DataError(f"There are no images in {folder}/<class>/: {what}.")
+    return files
 
 
 def image_tree(folder: Path, classes: tuple[str, ...], side: int) -> Split:
@@ -348,26 +361,22 @@ def image_tree(folder: Path, classes: tuple[str, ...], side: int) -> Split:
 
     Raises DataError for a missing or foreign class, an image that cannot be decoded, and one that
     is not ``side`` pixels square."""
-    from torchvision.datasets import ImageFolder
-
-    try:
-        images = ImageFolder(folder, transform=np.asarray)
-    except (FileNotFoundError, OSError) as error:
-        raise DataError(f"{folder} is no tree of images: {error}") from error
-    if tuple(images.classes) != tuple(sorted(classes)):
-        odd = min(set(images.classes) ^ set(classes))
-        raise DataError(f"{folder} should have the classes {', '.join(classes)}; look at {odd!r}.")
-    pixels = np.empty((len(images), side, side, 3), np.uint8)
-    for i, (path, _) in enumerate(images.samples):
+    files, names = images_of(folder), sorted(classes)
+    if odd := {path.parent.name for path in files} ^ set(names):
+        due = ", ".join(classes)
+        raise DataError(f"{folder} should have the classes {due}; look at {min(odd)!r}.")
+    pixels = np.empty((len(files), side, side, 3), np.uint8)
+    for i, path in enumerate(files):
         try:
-            image = images[i][0]
+            with Image.open(path) as opened:
+                image = np.asarray(opened.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"The image {path} cannot be decoded: replace it.") from error
         if image.shape != (side, side, 3):
             size = f"{image.shape[1]} by {image.shape[0]} pixels"
             raise DataError(f"The image {path} has {size}, but must have {side} by {side}.")
         pixels[i] = image
-    return _rgb(pixels, images.targets)
+    return _rgb(pixels, [names.index(path.parent.name) for path in files])
 
 
 def _read_cache(path: Path, source: str) -> tuple[Split, ...] | None:

@@ -6,6 +6,7 @@ its own below ``results/engine/`` that it removes if nothing went wrong."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -31,6 +32,27 @@ EXECUTOR_VARIABLE = "SNAKEMAKE_PROFILE"
 #: runs suggest, for its machine may be slower and loads PyTorch and the data first.
 MEMORY = {"mlp": 2_000, **dict.fromkeys(CONVNETS, 4_000), "cuda": 8_000}
 TIMES, START_MINUTES, UNMEASURED_MINUTES = 3, 5, 240
+
+
+#: How long Snakemake and its jobs may take to end when they are told, in seconds.
+SECONDS_TO_END = 30.0
+#: Runs a module in this process as ``python -m`` does. A shell starts what is in its background deaf to
+#: Ctrl-C, and what that starts would be deaf too; and when its parent is killed all jobs end.
+FOLLOWER = """
+import os, runpy, signal, sys, threading, time
+
+def follow():
+    os.read(0, 1)  # the end of a pipe whose other end the parent holds
+    os.killpg(0, signal.SIGINT)
+    time.sleep(patience)
+    os.killpg(0, signal.SIGKILL)
+
+patience = float(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Thread(target=follow, daemon=True).start()
+sys.argv = sys.argv[4:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 def complete(
@@ -129,16 +151,18 @@ def _call(command: list[str]) -> int:
     """Run Snakemake and return its exit code; pass an interruption on to it and to its jobs."""
     # In a session of its own: Snakemake waits for its local jobs, and the jobs must hear of an
     # interruption exactly once, whether it came from a terminal or from a signal to us alone.
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait()
-        raise
-    finally:
-        if process.poll() is None:  # interrupted once more
-            os.killpg(process.pid, signal.SIGKILL)
+    words = [sys.executable, "-c", FOLLOWER, str(SECONDS_TO_END), *command]
+    with subprocess.Popen(words, start_new_session=True, stdin=subprocess.PIPE) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SECONDS_TO_END)
+            raise
+        finally:
+            if process.poll() is None:  # it does not listen, or is interrupted once more
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _why(spec: RunSpec, log: Path) -> str:

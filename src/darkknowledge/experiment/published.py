@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms import v2
 
 from darkknowledge.experiment import data, metrics, models
 from darkknowledge.experiment.cards import Card, WeightsError, card_path, read_card
@@ -21,6 +22,10 @@ from darkknowledge.spec import DataSpec, ModelSpec
 
 #: Other machines round otherwise: this share of the test images may come out differently.
 TOLERANCE = 0.0005
+#: Larger images are made smaller before anything is done to them: most pixels of a side.
+HANDY = 512
+
+log = logging.getLogger(__name__)
 
 
 def write_card(store: Store, record: Record, data_root: str | None = None) -> Path:
@@ -48,7 +53,7 @@ def write_card(store: Store, record: Record, data_root: str | None = None) -> Pa
         test_images=record["test"]["n"],
         sha256=record["weights_sha256"],
     )
-    text = json.dumps(card.as_dict(data.SOURCES[known_as.name]), indent=1) + "\n"
+    text = json.dumps(card.as_dict(record["provenance"]["data"]), indent=1) + "\n"
     atomic_write(path, text.encode())
     return path
 
@@ -77,28 +82,92 @@ def _errors(model: nn.Module, test: data.Split) -> int:
     return metrics.errors(logits(model, test.images, "fp32"), test.labels)
 
 
-def read_image(path: Path, shape: tuple[int, ...], invert: bool = False) -> Tensor:
-    """A PNG or JPEG as uint8 [channels, height, width], grey or RGB and resized as ``shape`` says;
-    ``invert`` turns dark strokes on light into light ones on dark. Raises WeightsError."""
-    mode = ImageReadMode.GRAY if shape[0] == 1 else ImageReadMode.RGB
+def read_image(path: Path, shape: tuple[int, ...], digits: bool, invert: bool | None) -> Tensor:
+    """A PNG or JPEG as a net takes it: uint8 [channels, height, width] as ``shape`` says.
+
+    It is turned upright. What is transparent becomes white, or black if the rest is light. Of a colour
+    image of another size the middle square is taken. ``digits`` are light on dark: an image whose border
+    is light is inverted unless ``invert`` says whether to, and one of another size is cut out,
+    stretched to full contrast and centred as MNIST's were. Raises WeightsError."""
     try:
-        image = decode_image(str(path), mode)
-    except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise WeightsError(f"{path} cannot be read as an image: {reason}") from None
-    image = v2.functional.resize(image, list(shape[1:]), antialias=True)
-    return 255 - image if invert else image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                upright = ImageOps.exif_transpose(image)
+                if image.format == "PNG" and getattr(image, "is_animated", False):
+                    raise ValueError("it is animated")
+    except Exception as error:  # Pillow raises whatever its parsing runs into
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(f"{path} cannot be read as a PNG or JPEG: {reason}.") from None
+    plain, side = _opaque(upright), shape[1]
+    if digits:
+        plain = _digit(plain.convert("L"), side, invert, path)
+    else:
+        plain = ImageOps.fit(plain, (side, side), Image.Resampling.BILINEAR)
+        plain = (ImageOps.invert(plain) if invert else plain).convert(
+            "L" if shape[0] == 1 else "RGB"
+        )
+    pixels = torch.from_numpy(np.array(plain)).reshape(side, side, -1).permute(2, 0, 1)
+    return pixels.expand(shape[0], -1, -1)
 
 
-def predict(weights: Path, images: Iterable[Path], invert: bool = False) -> list[dict[str, float]]:
-    """Class probabilities of image files, one mapping of class to probability an image.
+def _opaque(image: Image.Image) -> Image.Image:
+    """An image in 8 bits and of a handy size, without transparency: on the ground that it stands out
+    from, white or black."""
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+        grey = np.asarray(image)
+        alpha = 255 * (grey != image.info.get("transparency", -1))
+        layers = [(grey >> 8).astype(np.uint8), alpha.astype(np.uint8)]
+        image = Image.merge("LA", [Image.fromarray(layer) for layer in layers])
+    elif not image.has_transparency_data:
+        image = image.convert("RGB")
+    image = image.convert("RGBA")
+    image.thumbnail((HANDY, HANDY), Image.Resampling.BILINEAR)
+    alpha = np.asarray(image.getchannel("A"), float)
+    dark = (np.asarray(image.convert("L")) * alpha).sum() < 127.5 * alpha.sum()
+    ground = Image.new("RGBA", image.size, "white" if dark else "black")
+    return Image.alpha_composite(ground, image).convert("RGB")
 
-    Raises WeightsError."""
-    model, card = network(weights)
-    batch = torch.stack([read_image(path, card.shape, invert) for path in images])
+
+def _digit(image: Image.Image, side: int, invert: bool | None, path: Path) -> Image.Image:
+    """A grey image of a digit, light on dark, and of another size than ``side`` as MNIST's were made:
+    its box fills 20 of 28 pixels, and its centre of mass lies in the middle."""
+    grey = np.asarray(image, float)
+    border = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
+    if invert is None and (invert := bool(2 * border > grey.min() + grey.max())):
+        log.info("%s is dark on light and was inverted (else: --no-invert).", path)
+    if grey.min() == grey.max():
+        raise WeightsError(f"{path} shows nothing: all of it has one shade.")
+    if invert:
+        grey, border = 255 - grey, 255 - border
+    if 2 * border > grey.min() + grey.max():  # its user said that it is light on dark
+        border = grey.min()
+    if border or image.size != (side, side):
+        grey = (grey - border).clip(0) * 255 / (grey.max() - border)
+    if image.size != (side, side):
+        rows, columns = (np.flatnonzero((grey > 64).any(axis)) for axis in (1, 0))
+        box = np.uint8(grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        high, wide = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+        scale = min(20, side * 5 // 7) / max(high, wide)
+        size = [max(1, round(scale * wide)), max(1, round(scale * high))]
+        small = np.asarray(Image.fromarray(box).resize(size, Image.Resampling.BILINEAR))
+        mass = ((np.arange(n) + 0.5, small.sum(i) + 1e-9) for i, n in enumerate(size))
+        free = (side / 2 - np.average(at, weights=weights) for at, weights in mass)
+        x, y = (min(max(0, round(f)), side - n) for f, n in zip(free, size, strict=True))
+        grey = np.zeros((side, side))
+        grey[y : y + size[1], x : x + size[0]] = small
+    return Image.fromarray(grey.astype(np.uint8))
+
+
+def predict(
+    model: nn.Module, card: Card, path: Path, invert: bool | None = None
+) -> dict[str, float]:
+    """The probability of each class for an image file. Raises WeightsError."""
+    digits = card.data.name.startswith("mnist")
     with torch.no_grad():
-        probabilities = model(data.scaled(batch)).softmax(1)
-    return [dict(zip(card.classes, row, strict=True)) for row in probabilities.tolist()]
+        rows = model(data.scaled(read_image(path, card.shape, digits, invert)[None])).softmax(1)
+    return dict(zip(card.classes, rows[0].tolist(), strict=True))
 
 
 def evaluate(weights: Path, data_root: str | None = None) -> tuple[int, Card]:

@@ -250,7 +250,7 @@ def commit() -> str:
     here = Path(__file__).parent
     try:
         words = ["git", "-C", str(here), "rev-parse", "HEAD"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(words, capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.stdout.decode().strip() if done.returncode == 0 else ""

@@ -13,6 +13,7 @@ import pandas as pd
 from darkknowledge.evidence import stats, text
 from darkknowledge.evidence.claims import Claim, Findings
 from darkknowledge.paper import conventions as others
+from darkknowledge.records import read_csv
 from darkknowledge.spec import ModelSpec
 
 #: How the search for recipes names what it tried.
@@ -83,7 +84,7 @@ def recipes(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         name, label = spec["data"]["name"], ModelSpec(**spec["model"]).label
         recipe, hard = spec["model"] | spec["recipe"], spec["loss"]["mode"] == "hard"
         sizes = map(str, (recipe["epochs"], recipe["batch_size"]))
-        learns = "hard labels" if hard else "others"
+        learns = "hard labels" if hard else "soft labels"
         found[
             text.DATASETS.get(name, name), text.network(label), learns, _recipe(recipe), *sizes
         ] += 1
@@ -91,12 +92,20 @@ def recipes(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame([[*row, str(n)] for row, n in sorted(found.items())], columns=names)
 
 
+#: Texts and numbers of the table of the search.
+SEARCHED = (
+    ("run_id", "teacher_run_id", "dataset", "model", "optimiser", "schedule", "augmentation", "mode"),
+    ("lr", "momentum", "weight_decay", "dropout_input", "dropout_hidden", "epochs", "batch_size",
+     "temperature", "w_soft", "validation_errors", "validation_nll"),
+)  # fmt: skip
+
+
 def search(path: Path, images: int = 5000) -> pd.DataFrame:
     """The search for recipes, one row per candidate: its errors of so many validation images, a mean
     where it was tried with several seeds."""
     if not path.exists():
         return pd.DataFrame()
-    frame = pd.read_csv(path, dtype={"run_id": str, "teacher_run_id": str})
+    frame = read_csv(path, *SEARCHED, "copy it again")
     settings = [column for column in frame if column not in OF_A_RUN]
     frame["candidate"] = frame[settings].astype(str).agg(" ".join, axis=1)
     teachers = frame.set_index("run_id").reindex(frame["teacher_run_id"]).reset_index(drop=True)

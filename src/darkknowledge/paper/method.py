@@ -60,10 +60,18 @@ def samples(sheets: Mapping[str, Path]) -> Figure | None:
     width = plots.WIDTH / 2 * len(present)
     figure, axes = plt.subplots(1, len(present), squeeze=False, figsize=(width, 3.5))
     for axis, (name, path) in zip(axes[0], present.items(), strict=True):
-        axis.imshow(plt.imread(path), cmap="gray_r")
+        axis.imshow(pixels_of(path), cmap="gray_r")
         axis.set_title(DATASETS.get(name, name), loc="left")
         axis.set_axis_off()
     return figure
+
+
+def pixels_of(sheet: Path) -> np.ndarray:
+    """A contact sheet. Raises RecordError."""
+    try:
+        return plt.imread(sheet)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise RecordError(f"{sheet} is no image: copy it again with the records.") from error
 
 
 def soft_labels(exhibit: Path, sheet: Path | None) -> Figure | None:
@@ -74,7 +82,7 @@ def soft_labels(exhibit: Path, sheet: Path | None) -> Figure | None:
     if logits is None or sheet is None:
         return None
     chosen = instructive(logits)
-    pixels = plt.imread(sheet)
+    pixels = pixels_of(sheet)
     side = pixels.shape[0] // len(logits)
     shape, widths = (len(chosen), 1 + len(SHOWN)), (0.45, *[1] * len(SHOWN))
     size = 0.8 * plots.WIDTH, 0.4 + 0.8 * len(chosen)  # narrow, so that a phone shows it larger

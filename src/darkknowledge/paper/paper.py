@@ -19,7 +19,7 @@ from darkknowledge.evidence import tables
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
 from darkknowledge.paper import appendix, scorecard, when
-from darkknowledge.questions.params import PUBLISHED
+from darkknowledge.questions.params import PUBLISHED, rows
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, named_in
 
@@ -75,7 +75,7 @@ class Paper:
     def frames(self) -> dict[str, pd.DataFrame]:
         """The tidy frames of the questions that the profile has."""
         known = self.store.tables(self.profile, QUESTIONS)
-        found = {q: self.store.read_table(self.profile, q) for q in known}
+        found = {q: self.store.read_table(self.profile, q, rows(self.profile, q)) for q in known}
         return {q: frame for q, frame in found.items() if frame is not None}
 
     @functools.cached_property

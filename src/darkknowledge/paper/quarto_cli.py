@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 OFF = "DARKKNOWLEDGE_NO_QUARTO"
 #: Seconds that the one try to install Quarto may take.
 PATIENCE = 60
+#: How a command's output is read, whatever the locale is.
+SAID: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
 
 
 class Quarto:
@@ -36,7 +38,7 @@ class Quarto:
         self.command = command
 
     def __str__(self) -> str:
-        done = subprocess.run([self.command, "--version"], capture_output=True, text=True)
+        done = subprocess.run([self.command, "--version"], **SAID)
         return f"Quarto {done.stdout.strip()} ({self.command})"
 
     def convert(
@@ -57,7 +59,7 @@ class Quarto:
             (project / document).write_text(plain, encoding="utf-8")
             words = [self.command, "render", str(document), "--to", form, "--output-dir", "made"]
             when = os.environ | {"SOURCE_DATE_EPOCH": f"{date.timestamp():.0f}"}
-            done = subprocess.run(words, cwd=project, env=when, capture_output=True, text=True)
+            done = subprocess.run(words, cwd=project, env=when, **SAID)
             made = project / "made" / document.parent / target.name
             output = done.stdout + done.stderr
             if done.returncode or not made.exists():
@@ -75,7 +77,9 @@ def command() -> str | None:
     Raises RuntimeError if QUARTO_PATH names nothing that can be run."""
     if os.environ.get(OFF):
         return None
-    found = quarto.path() or shutil.which("quarto", path=Path(sys.executable).parent)
+    found = os.path.expanduser(quarto.path() or "") or shutil.which(
+        "quarto", path=Path(sys.executable).parent
+    )
     if found and not shutil.which(found):
         raise RuntimeError(f"QUARTO_PATH is {found}, which cannot be run: correct it or unset it.")
     return found or None

@@ -13,7 +13,16 @@ from typing import Any
 
 from darkknowledge import config
 from darkknowledge import spec as s
-from darkknowledge.questions.checks import Blocks, Count, Name, Net, Temperature, Weight, check
+from darkknowledge.questions.checks import (
+    Blocks,
+    Count,
+    Name,
+    Net,
+    Place,
+    Temperature,
+    Weight,
+    check,
+)
 from darkknowledge.records import SETTINGS
 from darkknowledge.spec import TRUE_LABELS, LossSpec, RunSpec, SpecError, data_spec
 
@@ -46,7 +55,7 @@ class Setup:
 
     def __post_init__(self) -> None:
         check(self)
-        s.choose("dataset", self.dataset, s.DATASETS)
+        s.choose("dataset", self.dataset, s.FINGERPRINTS)
         s.choose("precision", self.precision, s.PRECISIONS)
         s.choose("device", self.device, s.DEVICES)
 
@@ -62,7 +71,7 @@ class Setup:
     ) -> RunSpec:
         """A run by the names of its net and its recipe; ``changes`` are of the recipe, ``data`` are
         fields of DataSpec."""
-        model, optimisation = _split(recipe, net)
+        model, optimisation = config.split_recipe(recipe, net)
         where = data_spec(self.dataset, self.validation, **data)
         trained = replace(optimisation, **changes or {})
         machine = self.precision, self.device
@@ -97,12 +106,6 @@ class Setup:
         return self.run(net, recipe or self.recipe(net), block, loss or self.loss(), **rest)
 
 
-# Recipes are read once per process: a plan asks for the same few names hundreds of times.
-@functools.lru_cache(maxsize=64)
-def _split(recipe: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
-    return config.split_recipe(recipe, net)
-
-
 def setup_of(name: str) -> Setup:
     """The setup that ``params/setups.yaml`` keeps under ``name``. Raises SpecError."""
     settings = config.entry("setup", name)
@@ -120,8 +123,8 @@ class Parameters:
     seeds of the first family; each other family takes the first n of them, by its own ``n_…``."""
 
     profile: Name = "quick"
-    data_root: str = ""
-    results_dir: str = ""
+    data_root: Place = ""
+    results_dir: Place = ""
     setup: str = "quick-digits"
     blocks: Blocks = (0, 1, 2, 3, 4)
 

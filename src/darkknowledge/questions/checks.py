@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+from darkknowledge import config
 from darkknowledge import spec as s
 from darkknowledge.spec import SpecError
 
+#: A folder; a relative one counts from the project's, whoever's working directory is which.
+Place = Annotated[str, lambda _, value: str(s.place(value, config.project_root())) if value else ""]
 Name = Annotated[str, s.plain]
-Temperature = Annotated[float, s.positive]
+#: Beyond these nothing of the teacher is left in single precision: its labels are hard, or all alike.
+Temperature = Annotated[float, lambda name, value: s.number(name, value, 0.01, 1000)]
 Weight = Annotated[float, lambda name, value: s.number(name, value, 0, 1)]
 Count = Annotated[int, s.integer]
 Size = Annotated[int, lambda name, value: s.integer(name, value, 1)]

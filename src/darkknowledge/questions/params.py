@@ -75,7 +75,7 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
     Papermill injects unknown parameters as plain variables and only logs them; here every variable
     of a plain type that is no parameter is refused. Where the cells run again in the same kernel,
     whatever their user has defined meanwhile is left alone, unless it looks like a misspelt
-    parameter. Raises SpecError."""
+    parameter, which a kernel remembers. Raises SpecError."""
     plain = (str, int, float, list, tuple, set, dict, types.NoneType)
     values = {n: v for n, v in namespace.items() if n[0] != "_" and isinstance(v, plain)}
     for ignored in ("In", "Out", "papermill_description"):
@@ -83,7 +83,12 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
     if any(isinstance(value, Parameters) for value in namespace.values()):  # of the time before
         known = [f.name for f in fields(kinds()[question])]
         values = {n: v for n, v in values.items() if difflib.get_close_matches(n, known)}
-    return make(question, values)
+    try:
+        return make(question, values)
+    except SpecError as error:
+        odd = [name for name in values if name not in (f.name for f in fields(kinds()[question]))]
+        hint = f" In Jupyter call 'del {odd[0]}' too, then all cells again." if odd else ""
+        raise SpecError(f"{error}{hint}") from None
 
 
 def destination(question: str, params: Parameters) -> str:
@@ -96,9 +101,24 @@ def destination(question: str, params: Parameters) -> str:
     return params.profile if same else "custom"
 
 
+def rows(profile: str, question: str) -> list[dict[str, object]]:
+    """The planned part of each row of a question's table; empty if a profile has no file for it."""
+    known = (_folder(profile) / f"{question}.yaml").is_file()
+    params = read(profile, question) if known else None
+    if params is None or destination(question, params) != profile:
+        return []
+    return [planned.row() for planned in QUESTIONS[question].grid(params)]
+
+
 def strays(profile: str, chosen: dict[str, Parameters]) -> list[str]:
-    """One sentence for each question of a profile whose file names another profile."""
+    """One sentence for each question of a profile whose file names another profile, or a results
+    folder, which is for notebooks alone."""
     return [
+        f"params/{profile}/{question}.yaml says results_dir, which is for its notebook alone: a "
+        "command takes --results."
+        for question, params in chosen.items()
+        if params.results_dir
+    ] + [
         f"params/{profile}/{question}.yaml says profile: {params.profile}, so its table goes to "
         f"results/{destination(question, params)}/: write profile: {profile} there."
         for question, params in chosen.items()

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from darkknowledge.evidence import samples, text
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import Measure, Sample
+from darkknowledge.records import LATENCY, read_csv
 from darkknowledge.spec import ModelSpec
 
 
@@ -91,7 +90,8 @@ def latencies(f: Findings) -> dict[tuple[str, int], dict[str, Any]]:
     if path is None or not path.exists():
         return {}
     net = dict(zip(f.frame["run_id"], f.frame["model"], strict=True))
-    rows = pd.read_csv(path, dtype={"run_id": str}).to_dict("records")
+    again = "delete it and execute the notebook of q1 again"
+    rows = read_csv(path, *LATENCY, again).to_dict("records")
     return {(net[r["run_id"]], int(r["batch"])): r for r in rows if r["run_id"] in net}
 
 
