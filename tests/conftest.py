@@ -15,13 +15,14 @@ import pytest
 import torch
 from hypothesis import settings
 
+import small_project
 from darkknowledge.experiment import data
 from darkknowledge.experiment.data import Split
 from darkknowledge.layout import SHIFTS, Shift
 from darkknowledge.records import Store
 from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, Recipe, RunSpec
+from small_project import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = str(REPOSITORY / "src")  # what tests start runs this very code
 
 # No test renders with Quarto, or tries to install it, unless it says so.
@@ -67,11 +68,15 @@ def small_run(**changes) -> RunSpec:
     return RunSpec(recipe=Recipe(**recipe), **values)
 
 
+def student(teacher: RunSpec, **changes) -> RunSpec:
+    """The same, but distilled from a teacher."""
+    return small_run(loss=LossSpec.mix("kd", 4, 0.9), teacher=teacher, **changes)
+
+
 def small_grid() -> list[RunSpec]:
     """A teacher, a student of it, and that student's baseline."""
     teacher = small_run(model=ModelSpec("mlp", (32,), 0.1, 0.2), seed=100, augmentation="jitter")
-    student = small_run(loss=LossSpec.mix("kd", 4, 0.9), teacher=teacher)
-    return [teacher, small_run(), student]
+    return [teacher, small_run(), student(teacher)]
 
 
 def metrics(pairs: Counter[tuple[int, int]], taught: bool) -> dict[str, Any]:
@@ -194,3 +199,9 @@ def synthetic(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project that the tests of a file share."""
+    return small_project.make(tmp_path_factory.mktemp("with space") / "project")

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from torchvision.io import encode_png
 
 from conftest import REPOSITORY, whole_record
@@ -58,7 +60,10 @@ def record_of(planned: Planned, errors: int, unseen: float = 0.5) -> dict[str, A
             for i, c in enumerate(TRUTH)
         )
 
-    return whole_record(spec, called(0), TRUTH, called(right))
+    record = whole_record(spec, called(0), TRUTH, called(right))
+    units = (*spec.model.hidden, 8)[0]
+    record["cost"]["parameters"] = 785 * units + (units + 1) * (units + 10)
+    return record
 
 
 def jitter(planned: Planned) -> int:
@@ -97,11 +102,30 @@ def found(question: str, errors: Errors, **rest: Any) -> Findings:
     return find(question, frame_of(question, errors, **rest), LABELS)
 
 
+#: How many words a block may have at most; of the answer the sentence in bold, and what follows.
+BOLD = 25
+MOST = {"headline": 14, "believe": 90, "literature": 50, "limits": 40, "unfamiliar": 50}
+
+
 def told(findings: Findings, block: str = "answer") -> str:
-    """A block of the question's written answer, with plain spaces."""
+    """A block of the question's written answer, with plain spaces, and as short as all are."""
     folder = REPOSITORY / "report" / "answers"
     said = written(folder, findings.question, block, context(findings))
+    bold, rest = said.split("**", 2)[1:] if block == "answer" else ("", said)
+    assert len(bold.split()) <= BOLD and len(rest.split()) <= MOST.get(block, 80), said
     return said.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def assert_held(figure: Figure) -> None:
+    """Nothing is cut off: all data lie within their axes, and all that is written on the page."""
+    figure.canvas.draw()
+    for axis in figure.axes:
+        data, view = axis.dataLim, axis.viewLim
+        assert view.xmin <= data.xmin and data.xmax <= view.xmax
+        assert view.ymin <= data.ymin and data.ymax <= view.ymax
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
+    plt.close(figure)
 
 
 #: Test errors by arm where everything works as one would hope; other arms make :data:`OTHERS`.

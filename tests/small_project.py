@@ -20,6 +20,8 @@ import pytest
 import yaml
 
 from darkknowledge import cli
+from darkknowledge.questions import params, registry
+from darkknowledge.questions.base import Planned, ordered
 
 REPOSITORY = Path(__file__).parents[1]
 #: Seconds after which a process counts as hanging; no test is judged by how fast it is.
@@ -63,6 +65,15 @@ def profile(folder: Path, name: str, question: str, **changes: Any) -> None:
     path.write_text(yaml.safe_dump({**found, "profile": name, **changes}))
 
 
+def planned(folder: Path, name: str) -> list[Planned]:
+    """The runs of a profile, whose recipes are those of its folder, in the order of training."""
+    with inside(folder):
+        chosen = {question: params.read(name, question) for question in params.questions_of(name)}
+        found = ordered(registry.grids(chosen).values())
+        assert all(one.spec.run_id for one in found)  # known from now on
+    return found
+
+
 def forget() -> None:
     """Empty every cache of this package: a process reads a project's files once."""
     for name in [name for name in sys.modules if name.startswith("darkknowledge")]:
@@ -81,8 +92,12 @@ def inside(folder: Path) -> Iterator[None]:
         forget()
 
 
-def here(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``darkknowledge …`` in ``folder``, but in this process, which has loaded everything already.
+Done = subprocess.CompletedProcess[str]
+
+
+def here(folder: Path, *arguments: str, code: int = 0, **environment: str) -> Done:
+    """``darkknowledge …`` in ``folder``, but in this process, which has loaded everything already, and
+    that it ends with ``code``.
 
     What processes that it starts print is not caught.
     """
@@ -103,26 +118,23 @@ def here(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-    code = left.value.code
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    assert left.value.code == code, err.getvalue()
+    return Done(arguments, code, out.getvalue(), err.getvalue())
 
 
-def call(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def call(folder: Path, *arguments: str, code: int = 0, **environment: str) -> Done:
     """``python -m darkknowledge …`` in ``folder``, in a process of its own: that takes seconds."""
-    return command(folder, sys.executable, "-m", "darkknowledge", *arguments, **environment)
+    words = (sys.executable, "-m", "darkknowledge", *arguments)
+    return command(folder, *words, code=code, **environment)
 
 
-def command(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command in ``folder``, with the tests' Python and package."""
+def command(folder: Path, *words: str, code: int = 0, **environment: str) -> Done:
+    """A command in ``folder``, with the tests' Python and package, and that it ends with ``code``."""
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(
-        words,
-        cwd=folder,
-        env=os.environ | path | environment,
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-    )
+    run = {"cwd": folder, "env": os.environ | path | environment, "timeout": HANG}
+    done = subprocess.run(words, capture_output=True, text=True, **run)
+    assert done.returncode == code, done.stderr
+    return done
 
 
 def wait_until(condition: Callable[[], object], process: subprocess.Popen) -> None:

@@ -1,20 +1,64 @@
-"""What all questions have in common: without records, or with few, nothing is claimed."""
+"""What all questions have in common: their plan's claims, exhibits that hold what they show; and without
+records, or with few, nothing is claimed."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 
 import pytest
 
+from darkknowledge.evidence import plots
 from darkknowledge.evidence.stats import Verdict
+from darkknowledge.questions import params
 from darkknowledge.questions.registry import QUESTIONS
-from fabricated import found, plausible, told
+from fabricated import assert_held, found, plausible, told
+
+#: How many claims the analysis plan judges together.
+FAMILIES = {
+    "primary": 7, "Q1 sizes": 3, "Q2 rivals": 4, "Q2 augmentation": 3, "Q3 high temperatures": 6,
+    "Q3 narrow": 2, "Q4 against the control": 3, "weak taught by strong": 1, "Q5, Q6 rivals": 3,
+    "Q5, Q6 temperatures": 6, "Q5, Q6 weights, MNIST": 6, "Q5, Q6 weights, CIFAR-10": 6,
+    "parts": 3, "quality": 3, "unfamiliar": 2, "few labels": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", ["paper", "quick"])
+def test_all_claims_of_the_plan_are_there_measured_or_not_and_judged_at_its_levels(profile):
+    chosen = {q: params.read(profile, q) for q in QUESTIONS}
+    for measured in (True, False):
+        rest = {"measured": lambda planned, yes=measured: yes}
+        every = [found(q, plausible, chosen=chosen[q], **rest) for q in QUESTIONS]
+        claims = [claim for f in every for claim in f.claims.values()]
+        families = Counter(claim.family for claim in claims)
+        assert profile == "quick" or families == FAMILIES
+        for claim in claims:
+            assert claim.members == families[claim.family], claim.id
+            assert claim.effect.level == pytest.approx(1 - 0.05 / claim.members)
+            if claim.family == "primary":
+                blocks = len(chosen[claim.id[:2]].blocks)
+                assert (claim.planned, claim.effect.n) == (blocks, blocks * measured), claim.id
+
+
+@pytest.mark.parametrize("profile", ["paper", "quick"])
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_figure_holds_what_it_shows_and_a_table_has_a_row_per_arm(question, profile):
+    plots.style()
+    shown = {"q5": ("q5", "q6")}.get(question, (question,))  # both teachers on the same axes
+    f, *other = (found(q, plausible, chosen=params.read(profile, q)) for q in shown)
+    for make in QUESTIONS[question].exhibits.FIGURES.values():
+        assert_held(make(f, *other))
+    table = QUESTIONS[question].exhibits.TABLES["arms"](f)
+    assert len(table) >= len(f.frame.groupby(["arm", "model"]))
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_without_records_nothing_is_measured_and_nothing_is_drawn(question):
     f = found(question, plausible, measured=lambda planned: False)
-    assert {claim.verdict for claim in f.claims.values()} == {Verdict.UNMEASURED}
+    for claim in f.claims.values():
+        assert claim.verdict is Verdict.UNMEASURED and not claim.measured
+        assert json.loads(json.dumps(claim.as_dict(), allow_nan=False))["difference"] is None
     assert told(f) == f"**{told(f, 'headline')}**" == "**Not measured yet.**"
     assert all(make(f) is None for make in QUESTIONS[question].exhibits.FIGURES.values())
     for part in ("caption", "believe", "literature", "limits"):

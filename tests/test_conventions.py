@@ -62,11 +62,3 @@ def test_converted_settings_have_the_gradient_of_the_original_loss(theirs, setti
     losses = theirs(z, *settings), mine(z, ours)
     (one,), (other,) = (torch.autograd.grad(loss, z) for loss in losses)
     assert torch.allclose(one, other, atol=1e-12)
-
-
-def test_every_example_is_a_valid_setting_of_ours_and_names_its_source():
-    found = conventions.examples()
-    assert len({c.source for c in found}) == len(found) == 6
-    assert all("@" in c.source and c.ours.mode == "kd" for c in found)
-    (weights,) = ((c.ours.w_hard, c.ours.w_soft) for c in found if "reversed" in c.source)
-    assert weights == (0.95, 0.005)

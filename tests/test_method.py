@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.special
-from statsmodels.stats.contingency_tables import mcnemar
 
 from conftest import REPOSITORY
-from darkknowledge.evidence import plots
+from darkknowledge.evidence import plots, stats, text
 from darkknowledge.paper import appendix, conventions, method
 from darkknowledge.questions.q1_size.findings import latencies
 from darkknowledge.records import RecordError
-from fabricated import TRUTH, found
-from test_scorecard import assert_held
+from fabricated import TRUTH, assert_held, found
 
 #: Logits of one image of each class; the teacher takes the 0 for a 1.
 LOGITS = np.array([[12.0 * (i == j) + ((i * j) % 7) for j in range(10)] for i in range(10)])
@@ -42,15 +40,9 @@ def of_q2(**rest):
 # -- figures ----------------------------------------------------------------------------------------
 
 
-def test_the_kinds_of_distillation_stand_in_one_row():
+def test_the_kinds_of_distillation_are_drawn_in_full():
     plots.style()
-    figure = method.kinds()
-    assert [axis.get_title() for axis in figure.axes] == [
-        "normal (Q2)", "reversed (Q5)", "self (Q6)"
-    ]  # fmt: skip
-    tall = [[patch.get_height() for patch in axis.patches] for axis in figure.axes]
-    assert tall[0][0] > tall[0][1] and tall[1] == tall[0][::-1] and tall[2][0] == tall[2][1]
-    assert_held(figure)
+    assert_held(method.kinds())
 
 
 def test_soft_labels_are_those_of_the_teacher_and_flatten_with_the_temperature(exhibit):
@@ -93,14 +85,12 @@ def test_without_its_files_there_is_no_figure_and_a_broken_one_is_named(exhibit,
 def test_provenance_has_a_column_per_data_set_and_counts_what_differs():
     frames = {q: found(q, lambda planned: 100).frame for q in ("q2", "q5")}
     intel = {"vendor": "GenuineIntel", "capability": "AVX2", "bf16": False}
-    record = frames["q2"]["record"][0]
-    record["provenance"] |= {"processor": intel, "training_seconds": 36_000.0}
-    table = appendix.provenance(frames)
-    assert list(table.columns) == ["", "MNIST", "CIFAR-10 (JPEG)"]
+    another = {"processor": intel, "training_seconds": 36_000.0}
+    frames["q2"]["record"][0]["provenance"] |= another
+    facts = appendix.provenance(frames).set_index("")
     every = pd.concat(frames.values()).drop_duplicates("run_id")
-    counts, facts = every["dataset"].value_counts(), table.set_index("")
-    mnist, images = counts["mnist"], counts["cifar10_jpeg"]
-    assert [int(n) for n in facts.loc["records"]] == [mnist, images]
+    mnist, images = every["dataset"].value_counts()[["mnist", "cifar10_jpeg"]]
+    assert facts.loc["records"].to_dict() == {"MNIST": str(mnist), "CIFAR-10 (JPEG)": str(images)}
     assert facts.loc["processors"].tolist() == [
         f"none, none, bf16 ({mnist - 1} runs); GenuineIntel, AVX2, no bf16 (1 run)",
         "none, none, bf16",
@@ -167,16 +157,15 @@ def test_students_of_teachers_that_were_trained_otherwise_are_two_candidates(tmp
 
 
 def test_mcnemar_counts_images_block_by_block():
-    f, truth = of_q2(), np.array(list(TRUTH))
+    f = of_q2()
     table = appendix.mcnemar(f, {"arm": "kd"}, {"arm": "hard"})
     assert list(table["block"]) == [str(b) for b in range(200, 210)]
     for line in table.to_dict("records"):
         rows = [f.rows(arm=arm, block=int(line["block"])).iloc[0] for arm in ("kd", "hard")]
-        kd, hard = (np.array(list(row["record"]["predictions"])) == truth for row in rows)
-        only = [int((kd & ~hard).sum()), int((hard & ~kd).sum())]
+        paired = stats.mcnemar(*(row["record"]["predictions"] for row in rows), TRUTH)
+        only = [paired.only_first, paired.only_second]
         assert [int(n) for n in list(line.values())[1:3]] == only
-        p = mcnemar([[0, only[0]], [only[1], 0]], exact=True).pvalue
-        assert line["p"] == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+        assert line["p"] == text.p_value(paired.p)
     assert appendix.mcnemar(of_q2(measured=lambda p: False), {"arm": "kd"}, {"arm": "hard"}).empty
 
 

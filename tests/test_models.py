@@ -30,9 +30,9 @@ SIZES = {
 }  # fmt: skip
 
 
-def build(name: str, seed: int = 0) -> torch.nn.Module:
+def build(name: str, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> torch.nn.Module:
     hidden = (16, 64, 64) if name == "airbench" else ()
-    return models.build(ModelSpec(name, hidden), SHAPE, 10, seed)
+    return models.build(ModelSpec(name, hidden), shape, 10, seed)
 
 
 @pytest.mark.parametrize("name", CONVNETS)
@@ -40,6 +40,8 @@ def test_a_net_has_its_known_size_finite_logits_and_is_a_function_of_its_seed(na
     nets = [build(name, seed) for seed in (0, 0, 1)]
     size = cost.static(nets[0], SHAPE)
     assert (size["parameters"], size["flops"] // 2) == SIZES[name]
+    with pytest.raises(SpecError, match="32 by 32"):
+        build(name, shape=(1, 28, 28))
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = [net.eval()(images) for net in nets]
@@ -66,20 +68,6 @@ def test_stored_weights_bring_back_the_very_net_buffers_included(name):
     for kept, value in zip(other.state_dict().values(), model.state_dict().values(), strict=True):
         rounded = value.half().to(value.dtype) if value.is_floating_point() else value
         assert kept.dtype == value.dtype and torch.equal(kept, rounded)
-
-
-@pytest.mark.parametrize(
-    ("label", "says"),
-    [("resnet19", "resnet"), ("mlp-80x", "mlp-800-800"), ("resnet20-16", "mlp"),
-     ("plain_cnn-16", "three widths"), ("mlp-0", "hidden"), (20, "network")],
-)  # fmt: skip
-def test_a_net_is_named_by_its_label_and_an_unknown_one_refused_in_one_sentence(label, says):
-    for known in ("mlp-800-800", "plain_cnn-8-16-32", "resnet20", "airbench-16-64-64"):
-        assert ModelSpec.named(known).label == known
-    with pytest.raises(SpecError, match=says):
-        ModelSpec.named(label)
-    with pytest.raises(SpecError, match="32 by 32"):  # of the images of a convolutional one
-        models.build(ModelSpec("resnet8"), (1, 28, 28), 10, seed=0)
 
 
 @pytest.mark.parametrize("name", ["mlp-8", "resnet8"])

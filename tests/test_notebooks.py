@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +25,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "q6": {"n_digits": 1, "digits_alphas": [0.3]},
     "q7": {"n_parts": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    return small_project.make(tmp_path_factory.mktemp("notebooks") / "project")
 
 
 def run_cells(question: str, namespace: dict[str, Any], changes: dict[str, Any]) -> None:

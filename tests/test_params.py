@@ -38,7 +38,8 @@ KINDS = {
     "Count": (0, 0, {-1: "at least 0", 1.5: "whole", True: "whole", HUGE: "less than"}),
     "Size": (1, 1, {0: "at least 1"}),
     "Seconds": (0.5, 0.5, {0: "greater than 0", "soon": "number"}),
-    "Net": ("resnet20", "resnet20", {"resnet19": "Did you mean", "mlp-80x": "no network", 3: "text"}),
+    "Net": ("resnet20", "resnet20", {"resnet19": "Did you mean", "mlp-80x": "no network", 3: "text",
+                                     "resnet20-16": "mlp", "plain_cnn-16": "three widths"}),
     "Blocks": ([3, 1], (3, 1), {(): "empty", (1, 1): "twice", (1.5,): r"\[0\]", "[1, 2]": "-y",
                                 3: "list", (1, HUGE): "less than", (-1,): "at least 0"}),
     "Classes": ((7,), (7,), {(): "empty", (3, 3): "twice", "3": "list"}),
@@ -309,11 +310,6 @@ def test_recipes_and_setups_that_are_edited_are_read_again_in_the_same_kernel(bo
         assert seen[0] == seen[2] == (0.1, 0.9) != seen[1]
 
 
-@pytest.fixture(scope="module")
-def typed(tmp_path_factory) -> Path:
-    return small_project.make(tmp_path_factory.mktemp("typed") / "project")
-
-
 #: What a slip of the hand, or another editor, puts into a file of parameters.
 SLIPS = [*"\t:-[]\"'#,\né\ufeff", "", "  ", "1e-3", "yes", "null", "-1"]
 
@@ -321,17 +317,17 @@ SLIPS = [*"\t:-[]\"'#,\né\ufeff", "", "  ", "1e-3", "yes", "null", "-1"]
 @pytest.mark.slow
 @settings(max_examples=150)
 @given(st.data())
-def test_a_file_with_a_slip_is_understood_or_refused_in_one_short_sentence(typed, data):
+def test_a_file_with_a_slip_is_understood_or_refused_in_one_short_sentence(project, data):
     """A question's file, the recipes or the setups: read, checked, made into a grid."""
     name = data.draw(st.sampled_from([*QUESTIONS, "recipes", "setups"]))
-    path = typed / "params" / ("quick" if name in QUESTIONS else "") / f"{name}.yaml"
+    path = project / "params" / ("quick" if name in QUESTIONS else "") / f"{name}.yaml"
     whole = path.read_text(encoding="utf-8")
     start, cut = data.draw(st.integers(0, len(whole))), data.draw(st.integers(0, 9))
     slip = data.draw(st.sampled_from(SLIPS))
     path.write_text(whole[:start] + slip + whole[start + cut :], encoding="utf-8")
     question = {"recipes": "q2", "setups": "q5"}.get(name, name)
     try:
-        with small_project.inside(typed):
+        with small_project.inside(project):
             assert QUESTIONS[question].grid(params.read("quick", question))
     except SpecError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000

@@ -38,12 +38,15 @@ def runs(count: int, epochs: int = 2) -> list[RunSpec]:
 
 
 def test_a_log_gets_plain_lines_with_runs_done_time_left_and_what_comes_next(store, clock, lines):
+    """No time is promised before anything is done."""
     first, second, third, fourth = runs(4)
     with Progress(Throughput(store, [])) as told:
-        clock.now += 10
+        clock.now += 6
+        told.tell([second, third, fourth], [first])
+        clock.now += 6
         told.done(first)
         told.tell([third, fourth], [second])
-        clock.now += 10
+        clock.now += 8
         told.done(second)
         told.epochs([third.run_id])  # half of the third
         told.tell([fourth], [third])
@@ -52,7 +55,8 @@ def test_a_log_gets_plain_lines_with_runs_done_time_left_and_what_comes_next(sto
         told.done(fourth)
         told.tell([], [])
     assert lines() == [
-        "1 of 4 runs done, about 30 s left; next: mlp-16 hard seed 2",
+        "0 of 4 runs done; next: mlp-16 hard seed 1",
+        "1 of 4 runs done, about 36 s left; next: mlp-16 hard seed 2",
         "2 of 4 runs done, about 12 s left; next: mlp-16 hard seed 3",
         "4 of 4 runs done in 40 s",
     ]
@@ -71,14 +75,6 @@ def test_the_time_left_counts_runs_by_what_they_are_expected_to_take(
         told.done(quick)
         told.tell([slow], [])
     assert lines() == [f"1 of 2 runs done, about {words} left; next: mlp-16 hard seed 1"]
-
-
-def test_before_anything_is_done_no_time_is_promised(store, clock, lines):
-    first, second = runs(2)
-    with Progress(Throughput(store, [])) as told:
-        clock.now += 10
-        told.tell([second], [first])
-    assert lines() == ["0 of 2 runs done; next: mlp-16 hard seed 1"]
 
 
 def test_a_log_is_told_every_few_seconds_at_most_and_a_long_training_less_often(

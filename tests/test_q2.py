@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import pytest
 
-from darkknowledge.evidence import plots, text
+from darkknowledge.evidence import text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import find
 from darkknowledge.questions.q2_distillation import exhibits
@@ -19,13 +18,13 @@ def errors(**changes):
 def test_a_clear_gain_is_told_as_one_with_what_is_left_of_it():
     f = found("q2", errors())
     claim, said = f.claims["kd_vs_hard"], told(f)
-    assert claim.verdict is Verdict.BETTER and claim.effect.n == claim.planned == 10
-    assert claim.effect.level == pytest.approx(1 - 0.05 / 7)
+    assert claim.verdict is Verdict.BETTER
     kd, hard = (text.errors(f.sample(arm=arm).mean) for arm in ("kd", "hard"))
     assert said.startswith(f"**Yes: the 800-unit network makes {kd} errors instead of {hard}, and")
     assert "of the gap to its teacher.**" in said and "errors fewer (" in said
     assert "Distil where the student cannot be trained as its teacher was" in said
     assert "permuted" in told(f, "caption")
+    assert exhibits.TABLES["arms"](f).loc[2, "arm"] == "distilled"
 
 
 @pytest.mark.parametrize(
@@ -37,13 +36,3 @@ def test_other_outcomes_have_their_own_words(kd, verdict, words):
     f = find("q2", frame_of("q2", errors(kd=kd)), LABELS | {"mnist": 10 * TRUTH})
     assert f.claims["kd_vs_hard"].verdict is verdict
     assert told(f).startswith(words) and "Yes" not in told(f)
-
-
-def test_the_exhibits_show_what_is_there():
-    f = found("q2", errors())
-    plots.style()
-    for make in exhibits.FIGURES.values():
-        assert make(f).axes
-        plt.close("all")
-    table = exhibits.TABLES["arms"](f)
-    assert len(table) == 16 and table.loc[2, "arm"] == "distilled"

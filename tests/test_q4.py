@@ -8,7 +8,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pytest
 
-from darkknowledge.evidence import plots, text
+from darkknowledge.evidence import text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import literature
 from darkknowledge.questions import params
@@ -34,8 +34,6 @@ def test_the_primary_claim_is_the_mean_recall_over_the_digits_against_a_net_that
     f = of()
     claim, control = f.claims["vs_seen"], f.claims["vs_hard"]
     assert (claim.verdict, claim.unit, claim.effect.n) == (Verdict.WORSE, "points", 10)
-    assert claim.effect.level == pytest.approx(1 - 0.05 / 7)
-    assert {c.members for c in f.claims.values()} == {7, 3}
     assert (control.verdict, control.effect.n, control.planned) == (Verdict.BETTER, 5, 5)
     assert "shifted alike" in told(f, "believe")
     whole = [r["test"]["confusion"] for r in f.rows(arm="kd", omitted="", kept="")["record"]]
@@ -107,7 +105,6 @@ def test_published_rows_stand_beside_the_same_measure_of_the_same_transfer_set()
 
 
 def test_the_exhibits_show_what_is_there():
-    plots.style()
     (axis,) = exhibits.recall(of()).axes
     assert axis.get_yticklabels()[-1].get_text() == "mean" and len(axis.texts) == 4
     plt.close("all")

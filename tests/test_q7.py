@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pytest
 
-from darkknowledge.evidence import plots, text
+from darkknowledge.evidence import text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import find
 from darkknowledge.questions import params
@@ -59,11 +58,10 @@ WORDS = {
 def test_each_outcome_has_its_own_words(outcome):
     f = forced(outcome, ("kd",))
     claim = f.claims["kd_vs_confidence_only"]
-    assert (claim.verdict, claim.members) == (OUTCOMES[outcome][1], 7)
+    assert claim.verdict is OUTCOMES[outcome][1]
     said, short = told(f), told(f, "headline")
-    bold, (answer, headline) = said.split("**")[1], WORDS[outcome]
-    assert bold.startswith(answer) and len(bold.split()) <= 25
-    assert short.startswith(headline) and len(short.split()) <= 14
+    answer, headline = WORDS[outcome]
+    assert said.startswith(f"**{answer}") and short.startswith(headline)
     assert "Leaving out" not in said and not told(f, "unfamiliar") + told(f, "few_labels")
     assert ("of the gain is lost" in told(f, "caption")) == (outcome in ("better", "slight"))
     assert ("smaller than what we said beforehand" in said) == (outcome == "slight")
@@ -95,22 +93,10 @@ def test_the_cost_of_what_is_taken_away_follows_its_claim(outcome):
         assert (what in said) == (outcome != "none")
     assert COSTS[outcome][1] in unfamiliar and bool(unfamiliar) == (outcome != "none")
     assert ("; here both count" in told(f, "literature")) == (outcome == "worse")
-    assert len(said.split("**")[2].split()) <= 80 and len(unfamiliar.split()) <= 50
-
-
-@pytest.mark.parametrize(("profile", "members"), [("paper", (3, 3, 2, 4)), ("quick", (3, 1, 2, 2))])
-def test_the_claims_are_those_of_the_plan_measured_or_not(profile, members):
-    chosen = replace(params.read(profile, "q7"), blocks=(0,), **dict.fromkeys(FAMILIES, 1))
-    f = found("q7", lambda planned: 9, chosen=chosen, measured=lambda planned: False)
-    planned = dict(zip(("parts", "quality", "unfamiliar", "few labels"), members, strict=True))
-    families = [c.family for c in f.claims.values()]
-    assert {n: families.count(n) for n in planned} == planned and len(families) == 1 + sum(members)
-    assert all(c.members == planned.get(c.family, 7) for c in f.claims.values())
     assert not told(f, "few_labels") + told(f, "noise")
 
 
-def test_the_exhibits_and_the_few_labels_show_what_is_there():
-    plots.style()
+def test_the_few_labels_and_the_table_show_what_is_there():
     chosen = replace(params.read("paper", "q7"), blocks=(200, 201), **dict.fromkeys(FAMILIES, 2))
     f = found("q7", lambda planned: 90 - 60 * ("all" in planned.arm), chosen=chosen)
     assert list(shares(f).values()) == [0.01, 0.1]
@@ -122,5 +108,3 @@ def test_the_exhibits_and_the_few_labels_show_what_is_there():
     few = "10\N{NO-BREAK SPACE}% of labels, plain images: distilled on all images"
     difference = f.sample(arm="kd_all_0.1") - f.sample(arm="hard_0.1")
     assert table.loc[few, "from hard labels"] == text.signed(difference.mean)
-    assert [len(make(f).axes) for make in exhibits.FIGURES.values()] == [3, 2]
-    plt.close("all")

@@ -213,13 +213,6 @@ def test_equal_budget_has_the_flops_of_teacher_and_student_together():
     assert twice == 2 * hard
 
 
-def test_a_runs_role_is_that_of_its_arm():
-    roles = {(one.arm, one.role) for one in runs("paper")}
-    assert roles >= {("teacher", "teacher"), ("hard", "baseline"), ("kd", "student"),
-                     ("label_smoothing", "control"), ("by_own", "student"), ("hard_0.1", "baseline"),
-                     ("teacher_half", "teacher"), ("teacher_untrained", "teacher")}  # fmt: skip
-
-
 @each
 def test_published_weights_are_of_the_first_block_and_of_each_kind_once(profile):
     found = registry.published(PLANS[profile])

@@ -12,9 +12,8 @@ from conftest import small_grid, small_run
 from darkknowledge import devices
 from darkknowledge.experiment import data, metrics, run, training
 from darkknowledge.experiment.run import execute
-from darkknowledge.records import Store, file_sha256
+from darkknowledge.records import file_sha256
 from darkknowledge.spec import LossSpec
-from small_project import timeless
 
 pytestmark = pytest.mark.usefixtures("synthetic")
 
@@ -31,14 +30,6 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(run, "fit", spy)
     return names
-
-
-def test_a_run_is_trained_once_and_gives_the_same_record_everywhere(tmp_path, trained):
-    here, there = (Store(tmp_path / name) for name in ("here", "there"))
-    found = [timeless(execute(STUDENT, store)) for store in (here, here, there)]
-    assert trained == [TEACHER.label, STUDENT.label] * 2
-    assert found[0] == found[1] == found[2]
-    assert all(found[0]["history"]["loss_soft"])
 
 
 def test_a_students_record_names_the_very_weights_that_taught_it(store):
@@ -75,11 +66,12 @@ def test_the_numbers_of_a_record_are_those_of_its_spec_and_its_stored_weights(st
     assert 0 <= record["test_int8"]["errors"] <= 100
     untaught = execute(BASELINE, store)
     assert untaught["soft_targets"] is untaught["unseen"] is None
-    assert untaught["teacher_weights_sha256"] is None
+    assert untaught["teacher_weights_sha256"] is untaught["test"]["teacher_agreement"] is None
 
 
 def test_a_stored_run_needs_no_weights_but_a_new_student_does(store, trained):
     execute(STUDENT, store)
+    assert trained == [TEACHER.label, STUDENT.label]
     path = store.weights_path(TEACHER.run_id)
     whole = path.read_bytes()
     path.unlink()
@@ -122,10 +114,8 @@ def test_a_student_that_never_saw_a_class_keeps_what_its_bias_can_do(store):
     spec = dataclasses.replace(STUDENT, data=dataclasses.replace(STUDENT.data, omit=(3,)))
     record = execute(spec, store)
     assert record["provenance"]["training_images"] == 315  # of 350
-    unseen = record["unseen"]
-    assert unseen["classes"] == [3] and unseen["images"] == 10
-    assert unseen["none"]["confusion"] == record["test"]["confusion"]
-    assert unseen["oracle"]["errors"] <= unseen["none"]["errors"] == record["test"]["errors"]
+    assert store.read("mnist5k", spec.run_id)  # which agrees with itself
+    assert record["unseen"]["oracle"]["errors"] <= record["test"]["errors"]
     assert store.examples_path("mnist5k").read_bytes().startswith(b"\x89PNG")
 
 

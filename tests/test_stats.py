@@ -199,11 +199,3 @@ def test_a_claim_names_its_mixed_blocks_and_does_without_them():
     told = json.loads(json.dumps(one.as_dict(), allow_nan=False))
     assert (told["mixed"], told["blocks"], one.verdict) == ([4], [0, 1, 2, 3], Verdict.FEW)
     assert "kd4" not in told["runs"] and "kd3" in told["runs"]
-
-
-def test_a_claim_without_records_is_one_still():
-    f = findings()
-    f.claim("x", "kd", "hard", f.sample(arm="absent") - f.sample(arm="hard"), "family", 2)
-    told = json.loads(json.dumps(f.claims["x"].as_dict(), allow_nan=False))
-    assert (told["verdict"], told["n"], told["difference"]) == ("not measured", 0, None)
-    assert not f.claims["x"].measured

@@ -15,37 +15,25 @@ import small_project
 from conftest import whole_record
 from darkknowledge import config, spec, study
 from darkknowledge.paper.paper import Paper
-from darkknowledge.questions import params, registry
-from darkknowledge.questions.base import ordered
+from darkknowledge.questions import params
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import Store
-from small_project import here, inside, record_times
+from small_project import here, inside, planned, record_times
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    """A project with the profile ``tiny``: two blocks of Q1 and Q2, of whose families few are left."""
-    folder = small_project.make(tmp_path_factory.mktemp("study") / "project")
-    small_project.profile(folder, "tiny", "q1", n_sizes=1, n_augmented_sizes=0)
-    small_project.profile(folder, "tiny", "q2", n_rivals=0, n_jittered=1)
-    return folder
-
-
-def planned(folder: Path) -> list:
-    """The runs of ``tiny``, whose recipes are those of its folder, in the order of training."""
-    with inside(folder):
-        chosen = {q: params.read("tiny", q) for q in ("q1", "q2")}
-        found = ordered(registry.grids(chosen).values())
-        assert all(one.spec.run_id for one in found)  # known from now on
-    return found
+def project(project) -> Path:
+    """The profile ``tiny`` is added: two blocks of Q1 and Q2, of whose families few are left."""
+    small_project.profile(project, "tiny", "q1", n_sizes=1, n_augmented_sizes=0)
+    small_project.profile(project, "tiny", "q2", n_rivals=0, n_jittered=1)
+    return project
 
 
 def test_blocks_are_trained_whole_one_after_the_other_and_nothing_twice(project):
     done = here(project, "-v", "train", "tiny", "--jobs", "1")
-    assert done.returncode == 0, done.stderr
-    due = planned(project)
+    due = planned(project, "tiny")
     order = re.findall(r"\[([0-9a-f]{16})\]: started", done.stderr)
     assert order == [one.spec.run_id for one in due]
     assert [one.block for one in due] == [0] * 5 + [1] * 5 + [0] * 4
@@ -56,17 +44,16 @@ def test_blocks_are_trained_whole_one_after_the_other_and_nothing_twice(project)
     kept = record_times(project)
     again = here(project, "train", "tiny")
     assert f"0 runs trained, {len(due)} were stored already" in again.stdout
-    assert again.returncode == 0 and record_times(project) == kept
+    assert record_times(project) == kept
     assert f"tiny: {len(due)} of {len(due)} runs stored\n" in here(project, "status", "tiny").stdout
 
 
 def test_a_block_that_was_begun_on_another_processor_is_left_to_it(project, tmp_path):
-    store, due = Store(tmp_path / "results"), planned(project)
+    store, due = Store(tmp_path / "results"), planned(project, "tiny")
     record = whole_record(due[0].spec)
     record["provenance"]["processor"] = {"vendor": "Other", "capability": "AVX2", "bf16": False}
     store.write("mnist5k", record)
-    done = here(project, "train", "tiny", "--results", str(store.root), "--jobs", "2")
-    assert done.returncode == 3, done.stderr
+    done = here(project, "train", "tiny", "--results", str(store.root), "--jobs", "2", code=3)
     theirs = [one for one in due if one.block == due[0].block]
     assert f"{len(due) - len(theirs)} runs trained, 1 were stored already" in done.stdout
     said = "runs belong to blocks that were begun on another processor: Other AVX2"

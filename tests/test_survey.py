@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from conftest import small_run, synthetic_data, whole_record
+from conftest import small_run, student, synthetic_data, whole_record
 from darkknowledge import devices, study
 from darkknowledge.experiment import survey
 from darkknowledge.paper.paper import Paper
@@ -30,10 +30,6 @@ def keep(store: Store, spec: RunSpec, **provenance) -> None:
 def lose(store: Store, spec: RunSpec) -> None:
     note = {"run_id": spec.run_id, "spec": spec.full(), "reason": "It is not finite."}
     store.write_diverged(spec.data.name, note)
-
-
-def student(seed: int, teacher: RunSpec) -> RunSpec:
-    return small_run(seed=seed, loss=LossSpec.mix("kd", 4, 0.9), teacher=teacher)
 
 
 def plan(spec: RunSpec, question: str = "q5", block: int = 0) -> Planned:
@@ -77,9 +73,8 @@ def test_status_train_and_the_report_count_alike(store, no_gpu):
 
 def test_a_run_is_stored_diverged_or_missing_and_never_two_of_them(store):
     teacher, lost = small_run(seed=100), small_run(seed=101)
-    kept, orphan, heir, due = (
-        student(0, teacher), student(1, lost), student(2, lost), student(3, teacher)
-    )  # fmt: skip
+    of = ((teacher, 0), (lost, 1), (lost, 2), (teacher, 3))
+    kept, orphan, heir, due = (student(source, seed=seed) for source, seed in of)
     second = dataclasses.replace(orphan, seed=4, teacher=orphan)
     for spec in (teacher, kept, heir):  # one student had learnt before its teacher's note was made
         keep(store, spec)
@@ -132,7 +127,7 @@ def test_what_waits_for_a_device_is_one_line_per_net_of_a_question_with_its_cost
 
 def test_an_untrained_teacher_waits_in_the_line_of_its_students(store, no_gpu):
     teacher = far(100, epochs=0)
-    taught = dataclasses.replace(student(0, small_run(seed=100)), teacher=teacher, device="cuda")
+    taught = student(teacher, device="cuda")
     outcome, _ = survey.survey([teacher, taught], store)
     found = waiting([plan(taught)], store, outcome=outcome)
     assert found == ["q5 mlp-16: 2 wait for a GPU (cost not measured)"]

@@ -57,11 +57,12 @@ class Spy(nn.Module):
     def forward(self, x):
         output = self.inner(x)
         self.states.append((self.training, output.requires_grad))
-        self.seen.append((self.training, x.detach().clone()))
+        self.seen.append(x.detach().clone())
         return output
 
-    def batches(self, training: bool) -> list[torch.Tensor]:
-        return [x for mode, x in self.seen if mode == training]
+    def batches(self) -> list[torch.Tensor]:
+        """Those that it was trained on."""
+        return [x for x, (training, _) in zip(self.seen, self.states, strict=True) if training]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -100,7 +101,7 @@ def test_every_mode_of_one_seed_sees_the_same_batches_in_the_same_order(tiny_spl
         student = Spy(net())
         teacher = confident() if mode in TEACHER_MODES else None
         train(student, tiny_split, loss_of(mode), teacher, augmentation=augmentation)
-        seen[mode] = torch.stack(student.batches(training=True))
+        seen[mode] = torch.stack(student.batches())
     assert all(torch.equal(x, seen["hard"]) for x in seen.values())
     assert not torch.equal(*seen["hard"].chunk(2))  # the second epoch is shuffled anew
 
@@ -127,7 +128,7 @@ def test_an_epoch_shows_each_image_once_and_leaves_out_the_incomplete_batch(
 ):
     student = Spy(net())
     train(student, tiny_split, epochs=1, batch_size=size)
-    batches = student.batches(training=True)
+    batches = student.batches()
     assert [len(b) for b in batches] == sizes  # of 200 images
     shown = {bytes(x.numpy()) for x in torch.cat(batches)}
     assert len(shown) == sum(sizes)
@@ -143,21 +144,15 @@ def test_a_teacher_teaches_in_eval_mode_without_gradient_and_stays_as_it_was(
     train(net(), tiny_split, loss_of("kd"), teacher, augmentation=augmentation)
     assert set(teacher.states) == {(False, False)}
     # Its logits are computed once where the inputs do not change.
-    assert (sum(len(x) for _, x in teacher.seen) == len(tiny_split)) == (augmentation == "none")
+    assert (sum(map(len, teacher.seen)) == len(tiny_split)) == (augmentation == "none")
     assert torch.equal(weights(inner), before)
     assert all(p.grad is None for p in inner.parameters())
 
 
-def test_a_teacher_sees_its_students_pixels(tiny_split):
-    student, teacher = Spy(net()), Spy(confident())
-    train(student, tiny_split, loss_of("kd"), teacher, augmentation="jitter", epochs=1)
-    seen, labelled = student.batches(training=True), teacher.batches(training=False)
-    assert torch.equal(torch.cat(seen), torch.cat(labelled))
-
-
 @pytest.mark.parametrize("augmentation", ["none", "jitter"])
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(tiny_split, augmentation):
-    """Unless each image meets its own logits, in every batch of every epoch, it would have."""
+    """Unless each image meets its own logits, of the very pixels that the student sees, in every batch of
+    every epoch, it would have."""
     recipe, soft = dict(lr=1e-6, augmentation=augmentation), {}
     for mode in ("kd", "shuffled_teacher"):
         found = train(confident(), tiny_split, loss_of(mode, 2, 1), confident(), **recipe)
@@ -231,11 +226,8 @@ def test_logits_are_those_of_eval_mode_in_any_batching_and_the_mode_is_restored(
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-@pytest.mark.parametrize(
-    ("schedule", "first", "last"),
-    [("one_cycle", 0.04, 0), ("linear", 1, 0)],
-)
-def test_the_learning_rate_follows_its_schedule(optimiser, schedule, first, last):
+@pytest.mark.parametrize(("schedule", "first"), [("one_cycle", 0.04), ("linear", 1)])
+def test_the_learning_rate_follows_its_schedule_down_to_0(optimiser, schedule, first):
     """One-cycle starts at 1/25 of its peak."""
     recipe = small_run(optimiser=optimiser, schedule=schedule, lr=0.5).recipe
     optim, used = training.optimiser(net(), recipe), []
@@ -244,7 +236,7 @@ def test_the_learning_rate_follows_its_schedule(optimiser, schedule, first, last
         used.append(optim.param_groups[0]["lr"] / 0.5)
         optim.step()
         rate.step()
-    assert used[0] == pytest.approx(first) and used[-1] == pytest.approx(last, abs=0.011)
+    assert used[0] == pytest.approx(first) and used[-1] == pytest.approx(0, abs=0.011)
     assert max(used) == pytest.approx(1)
 
 
