@@ -97,7 +97,7 @@ def bad(tmp_path_factory) -> Path:
         ("train quik", "quick"), ("train quick q9", "question"), ("render nowhere", "must be one of"),
         ("train quick --minutes 0", "minutes"), ("train quick --jobs -1", "jobs"),
         ("train broken q1", "latency_secnds"),
-        ("train quick q1 --results params/recipes.yaml", "cannot be written"),
+        ("train quick q1 --results params/recipes.yaml", "is no folder"),
         ("train quick --engine snakemake --jobs 2", "after --"),
         ("train quick -- --cores 2", "add --engine snakemake"),
         ("train quick --only 0123456789abcdef", "No run of quick has the id '0123456789abcdef'"),
