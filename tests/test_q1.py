@@ -94,7 +94,13 @@ def test_nobody_is_told_to_augment_where_it_does_not_help(augmented):
 def test_eight_bits_and_latencies_are_told_only_where_they_were_measured(tmp_path):
     f, path = found(errors()), tmp_path / "latency.csv"
     runs = [f.rows(arm=arm)["run_id"].iloc[0] for arm in ("teacher", "hard")]
-    rows = {"run_id": [*runs, "0" * 16], "median": [3e-4, 2e-4, 9.0], "iqr": 1e-6, "batch": 1}
+    rows = {
+        "arm": "any",
+        "run_id": [*runs, "0" * 16],
+        "median": [3e-4, 2e-4, 9.0],
+        "iqr": 1e-6,
+        "batch": 1,
+    }
     pd.DataFrame(rows | {"threads": 1, "device_name": "a machine"}).to_csv(path, index=False)
     f = dataclasses.replace(f, files={"latency": path})
     for record in f.rows(arm="hard")["record"]:

@@ -173,7 +173,8 @@ def small(tmp_path) -> Path:
     root = small_project.make(tmp_path / "project")
     for document in execution.DOCUMENTS:
         (root / document).write_text('---\ntitle: "A"\nauthor: "B"\n---\n\nWords.\n')
-    study.write_table("q2", params.read("quick", "q2"), Store(root / "tables"))
+    with small_project.inside(root):
+        study.write_table("q2", params.read("quick", "q2"), Store(root / "tables"))
     return root
 
 

@@ -115,7 +115,7 @@ def test_published_weights_keep_what_their_card_says(project):
     for path, code in ((image, 0), ("_quarto.yml", 1)):
         done = here(project, "predict", weights, str(path), code=code)
         assert str(path) in done.stdout + done.stderr
-    assert "cannot be read as an image" in done.stderr
+    assert "cannot be read as a PNG or JPEG" in done.stderr
 
 
 def test_a_misspelt_parameter_stops_the_notebook(project):

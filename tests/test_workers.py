@@ -74,7 +74,7 @@ def bad(project) -> Path:
     ("arguments", "says"),
     [
         ("train quick --jobs -1", "jobs"), ("train broken q1", "latency_secnds"),
-        ("train quick q1 --results params/recipes.yaml", "choose another with --results"),
+        ("train quick q1 --results params/recipes.yaml", "is no folder"),
         ("train quick --engine snakemake --jobs 2", "after --"),
         ("train quick -- --cores 2", "add --engine snakemake"),
         *((f"{command} params/quick/", "letters, digits")
