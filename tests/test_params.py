@@ -285,12 +285,15 @@ def test_a_path_means_the_same_wherever_it_is_given(books, tmp_path, monkeypatch
         ("evaluate", "~/nets/a.safetensors"),
         ("predict", "~/nets/a.safetensors", "b.png"),
     ):
-        assert f"{home}/nets/a.json: No such file" in small_project.here(project, *words).stderr
+        assert (
+            f"{home}/nets/a.json: No such file"
+            in small_project.here(project, *words, code=1).stderr
+        )
     for words in (("status", "paper"), ("train", "paper"), ("claims", "paper"), ("doctor",)):
         for folder in ("~/file", "~/file/", f"{home}/file/inside"):
             (home / "file").touch()
-            done = small_project.here(project, *words, "--results", folder)
-            assert done.returncode == 2 and done.stderr.count("\n") == 1
+            done = small_project.here(project, *words, "--results", folder, code=2)
+            assert done.stderr.count("\n") == 1
             assert f"{home}/file, which is no folder" in done.stderr
 
 

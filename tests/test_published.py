@@ -206,7 +206,7 @@ def test_what_is_no_image_is_refused_by_its_name_and_costs_no_other(name, tmp_pa
     if (tmp_path / name).is_file():
         ImageOps.expand(Image.new("L", (9, 30), 255), 20).save(tmp_path / "fine.png")
         paths = (str(tmp_path / name), str(tmp_path / "fine.png"))
-        done = small_project.here(tmp_path, "predict", str(PUBLISHED), *paths)
+        done = small_project.here(tmp_path, "predict", str(PUBLISHED), *paths, code=1)
         assert done.returncode == 1 and done.stdout.startswith(str(tmp_path / "fine.png"))
         assert done.stderr.count("\n") == 1
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
+import browser
 from darkknowledge.experiment import data, models
 from darkknowledge.experiment.published import network
 from darkknowledge.paper import notebooks
@@ -153,33 +151,17 @@ def test_the_report_is_rendered_from_the_records_alone(project):
 
 # -- the page in a browser --------------------------------------------------------------------------
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-#: Headless, without a sandbox, which a container may lack, and without a word to anybody.
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --virtual-time-budget=20000".split()
-)
-
 
 @pytest.fixture(scope="module")
 def driven(project, tmp_path_factory) -> dict:
     """What happens in the quick profile's page when somebody uses it."""
-    if not BROWSER:
+    if not browser.COMMAND:
         pytest.skip("there is no Chromium here")
     done = call(project, "render", "quick", "--to", "html")
     assert done.returncode == 0, done.stderr
-    page = Path(done.stdout.splitlines()[0]).read_text(encoding="utf-8")
-    folder = tmp_path_factory.mktemp("browser")
     use = (REPOSITORY / "tests" / "use_page.js").read_text(encoding="utf-8")
-    use = f"<script>addEventListener('load', async () => {{ {use} }})</script>"
-    (folder / "page.html").write_text(page + use, encoding="utf-8")
-    words = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'user'}", "--dump-dom"]
-    done = subprocess.run([*words, (folder / "page.html").as_uri()], capture_output=True, text=True)
-    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S)
-    assert found, done.stderr
-    return json.loads(html.unescape(found[1]))
+    with browser.Browser(tmp_path_factory.mktemp("browser")) as chromium:
+        return chromium.use(Path(done.stdout.splitlines()[0]), use)
 
 
 def test_the_page_softens_labels_as_the_loss_does(project, driven):

@@ -1,4 +1,4 @@
-// Uses a rendered page as a reader would, and leaves what it found in the page, as JSON.
+// Uses a rendered page as a reader would, and returns what it found: the body of an async function.
 const all = (selector) => [...document.querySelectorAll(selector)];
 const said = () => all("#live-draw output").map((one) => one.textContent);
 const labels = (place) => all(`${place} .bars`).map((one) => one.getAttribute("aria-label"));
@@ -46,7 +46,4 @@ dialog.click();
 await closed;
 found.closed = !document.querySelector("dialog");
 
-const told = document.createElement("pre");
-told.id = "found";
-told.textContent = JSON.stringify(found);
-document.body.append(told);
+return found;
