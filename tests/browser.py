@@ -72,8 +72,9 @@ class Browser:
 
     def use(self, page: Path, script: str) -> Any:
         """What the body of an async function returns when it runs in a page that has been loaded."""
-        target = self.call("Target.createTarget", url=page.as_uri())["targetId"]
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.call("Page.navigate", session, url=page.as_uri())  # answers when the page is there
         loaded = "await new Promise(d => document.readyState == 'complete' ? d() : onload = d);"
         expression = f"(async () => {{ {loaded} {script} }})()"
         rest = {"expression": expression, "awaitPromise": True, "returnByValue": True}
