@@ -219,3 +219,10 @@ def test_published_weights_are_of_the_first_block_and_of_each_kind_once(profile)
     assert {spec.seed % OTHER_SEED for spec in found} == {CHOSEN[profile]["q1"].blocks[0]}
     assert len({spec.run_id for spec in found}) == len(found) == 8
     assert [spec.data.omit for spec in found if spec.data.omit] == [(3,)]
+
+
+def test_the_part_of_an_arm_is_that_of_its_loss_or_of_a_teacher():
+    roles = {one.arm: one.role for one in PLANS["paper"]["q2"]}
+    named = ("teacher", "teacher_untrained", "hard", "kd", "permuted_teacher", "label_smoothing")
+    expected = ["teacher", "teacher", "baseline", "student", "control", "control"]
+    assert [roles[arm] for arm in named] == expected
