@@ -25,6 +25,9 @@ from small_project import REPOSITORY
 
 os.environ["PYTHONPATH"] = str(REPOSITORY / "src")  # what tests start runs this very code
 
+# What tests start keeps its output back, as it does for everybody.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 # No test renders with Quarto, or tries to install it, unless it says so.
 os.environ["DARKKNOWLEDGE_NO_QUARTO"] = "1"
 

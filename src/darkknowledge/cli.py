@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         print(end="", flush=True)  # an output that is closed has nothing to flush
         sys.exit(code)
     except BrokenPipeError:  # whoever read the output has enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         sys.exit(0)
     except KeyboardInterrupt:
         print("\nInterrupted. Finished runs are kept; the same command goes on.", file=sys.stderr)
@@ -68,7 +68,15 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(BAD_INPUT if isinstance(error, SpecError | RecordError) else FAILED)
     except OSError as error:  # a disk that is full or read-only where only a rendering was written
         print(f"darkknowledge: {error.filename or 'A file'}: {error.strerror}.", file=sys.stderr)
+        _forget_output()
         sys.exit(FAILED)
+
+
+def _forget_output() -> None:
+    """Python would try once more, as it ends, to write what could not be written, and change the exit
+    code."""
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _instead(error: UnicodeError) -> tuple[str, int]:
