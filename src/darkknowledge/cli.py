@@ -1,4 +1,4 @@
-"""The command line: train, run, render, publish, status, claims, doctor, weights,
+"""The command line: new, train, run, render, publish, status, claims, doctor, weights,
 evaluate, predict.
 
 ``train`` hands its runs to an engine if asked to: ``train PROFILE --engine snakemake -- ARGUMENTS``.
@@ -155,6 +155,23 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("images", type=Path, nargs="+")
     what = "take digits for dark on light, or not (default: as their border says)"
     predict.add_argument("--invert", action=argparse.BooleanOptionalAction, help=what)
+    what = "Write a profile for one's own images, which run and render then take."
+    new = commands.add_parser("new", help=what, description=what)
+    new.set_defaults(action=_new)
+    new.add_argument("name", help="what the profile is to be called")
+    where = "a folder with one subfolder of images per class, or with train/ and test/; or the name of a "
+    new.add_argument("--data", required=True, help=f"{where}known data set")
+    nets = (
+        "ours as mlp-400-400, torchvision's as mobilenet_v3_small, or one's own as module:callable"
+    )
+    new.add_argument("--teacher", default="", metavar="NET", help=f"the large network: {nets}")
+    new.add_argument("--student", default="", metavar="NET", help="the small one, likewise")
+    what = "a .safetensors file: this teacher is given and not trained"
+    new.add_argument("--teacher-weights", default="", metavar="FILE", help=what)
+    what = "pixels of a side that images are resized to"
+    new.add_argument("--image-size", type=int, default=0, metavar="N", help=what)
+    what = "how long its training may take here (default: 6)"
+    new.add_argument("--minutes", type=float, default=6.0, help=what)
     doctor = commands.add_parser("doctor", help="Say whether everything needed is here.")
     doctor.set_defaults(action=_doctor)
     doctor.add_argument("--results", type=Path, help="results folder (default: results/)")
@@ -417,6 +434,16 @@ def _predict(arguments: argparse.Namespace) -> int:
             ordered = sorted(found.items(), key=lambda item: -item[1])
             print(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in ordered))
     return code
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from darkknowledge import own  # it loads torch
+
+    fields = ("name", "teacher", "student", "image_size", "teacher_weights", "minutes")
+    chosen = {name: getattr(arguments, name) for name in fields}
+    for line in own.new(own.Request(source=arguments.data, **chosen)):
+        print(line)
+    return 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import importlib.util
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from itertools import chain
 from pathlib import Path
@@ -98,14 +102,74 @@ def _parsed(path: Path, changed: int) -> dict[str, Any]:
     return read_yaml(path)
 
 
+def book(kind: str) -> dict[str, Any]:
+    """Every ``recipe`` or ``setup`` by its name: those of ``params/`` and of each profile's folder, where
+    a name that stands in ``params/`` or in another folder is refused. Raises SpecError."""
+    folder = project_root() / "params"
+    found: dict[str, Any] = {}
+    for path in (folder / f"{kind}s.yaml", *sorted(folder.glob(f"*/{kind}s.yaml"))):
+        own = _parsed(path, path.stat().st_mtime_ns if path.is_file() else 0)
+        if twice := found.keys() & own.keys():
+            raise SpecError(f"{path} has the {kind} {min(twice)!r}, which another file has too.")
+        found |= own
+    return found
+
+
 def entry(kind: str, name: str) -> dict[str, Any]:
-    """The settings of a ``recipe`` or a ``setup`` of ``params/`` by its name. Raises SpecError."""
-    path = project_root() / "params" / f"{kind}s.yaml"
-    book = _parsed(path, path.stat().st_mtime_ns if path.is_file() else 0)
-    s.choose(kind, name, book)
-    if not isinstance(book[name], dict):
+    """The settings of a ``recipe`` or a ``setup`` by its name. Raises SpecError."""
+    known = book(kind)
+    s.choose(kind, name, known)
+    if not isinstance(known[name], dict):
         raise SpecError(f"The {kind} {name!r} must be a mapping of settings to values.")
-    return dict(book[name])
+    return dict(known[name])
+
+
+def places(key: str, **where: Any) -> list[Path]:
+    """The paths that setups name under ``key``, of those setups that say what ``where`` says."""
+    setups = [one for one in book("setup").values() if isinstance(one, dict) and key in one]
+    fitting = [one for one in setups if all(one.get(k) == v for k, v in where.items())]
+    return [s.place(str(one[key]), project_root()) for one in fitting]
+
+
+# -- networks of the user's own ------------------------------------------------------------------
+
+
+def _module(net: str) -> tuple[str, str]:
+    """Module and callable of a network's name; the module may lie beside ``params/``."""
+    root = str(project_root())
+    if root not in sys.path:
+        sys.path.append(root)
+    module, _, name = net.partition(":")
+    return module, name
+
+
+def code_of(net: str) -> str:
+    """Sixteen hexadecimal digits of a hash of the file that holds a network of the user's own; empty for
+    any other network. Raises SpecError if there is no such file."""
+    if ":" not in net:
+        return ""
+    module, _ = _module(net)
+    try:
+        found = importlib.util.find_spec(module)
+        content = Path(found.origin or "").read_bytes() if found else b""
+    except (ImportError, ValueError, OSError):
+        content = b""
+    if not content:
+        where = f"{module.replace('.', '/')}.py belongs into {project_root()}, or is installed"
+        raise SpecError(f"There is no module {module!r} for the network {net}: {where}.")
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def callable_of(net: str, code: str) -> Callable[..., Any]:
+    """What makes a network of the user's own, from the file with the hash ``code``. Raises SpecError."""
+    if code != code_of(net):
+        raise SpecError(f"The code of {net} is not that of its run any more: plan the run again.")
+    module, name = _module(net)
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever the user's module runs into
+        raise SpecError(f"{net} cannot be loaded: {type(error).__name__}: {error}.") from error
+    return found
 
 
 def complete(what: str, settings: dict[str, Any], known: list[str], due: list[str]) -> None:
@@ -126,4 +190,4 @@ def split_recipe(name: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
     known = [f.name for f in fields(s.Recipe)]
     due = [f.name for f in fields(s.Recipe) if f.default is MISSING]
     complete(f"recipe {name!r}", settings, [*known, "dropout_input", "dropout_hidden"], due)
-    return s.ModelSpec.named(net, **dropout), s.Recipe(**rest)
+    return s.ModelSpec.named(net, code=code_of(net), **dropout), s.Recipe(**rest)

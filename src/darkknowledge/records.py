@@ -47,6 +47,8 @@ SOFT_LABELS = "q2_soft_labels.json"
 #: tests need them and the report has no data set), and a contact sheet of some test images.
 LABELS = "test_labels.txt"
 EXAMPLES = "test_examples.png"
+#: What its classes are called.
+CLASSES = "classes.json"
 
 
 class RecordError(RuntimeError):
@@ -340,6 +342,16 @@ class Store:
         if path.exists():
             raise RecordError(f"{path} does not fit the records beside it: copy it again.")
         raise RecordError(f"{path} is missing: copy it along with the records.")
+
+    def classes(self, dataset: str) -> tuple[str, ...]:
+        """What a data set's classes are called; empty where that is not stored. Raises RecordError."""
+        path = self.labels_path(dataset).with_name(CLASSES)
+        try:
+            return tuple(map(str, json.loads(path.read_text(encoding="utf-8"))))
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError, TypeError) as error:
+            raise RecordError(f"{path} names no classes: copy it again.") from error
 
     # -- tables --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
@@ -36,7 +37,23 @@ CONVNETS = (
     *("plain_cnn", "resnet8", "resnet20", "resnet32", "resnet56"),
     *("resnet18", "resnet34", "resnet50", "vgg13", "mobilenetv2", "airbench"),
 )
-MODELS = ("mlp", *CONVNETS)
+#: torchvision's classification networks by its own names, beside those of ours of the same name.
+TORCHVISION = tuple(
+    """alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161
+    densenet169 densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3
+    efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_v2_l efficientnet_v2_m
+    efficientnet_v2_s maxvit_t mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2
+    mobilenet_v3_large mobilenet_v3_small regnet_x_16gf regnet_x_1_6gf regnet_x_32gf regnet_x_3_2gf
+    regnet_x_400mf regnet_x_800mf regnet_x_8gf regnet_y_128gf regnet_y_16gf regnet_y_1_6gf
+    regnet_y_32gf regnet_y_3_2gf regnet_y_400mf regnet_y_800mf regnet_y_8gf resnet101 resnet152
+    resnext101_32x8d resnext101_64x4d resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0
+    shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 swin_b swin_s swin_t swin_v2_b
+    swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32
+    vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2""".split()
+)
+MODELS = ("mlp", *CONVNETS, *TORCHVISION)
+#: A network of the user's own: what makes it, and the module that this is in.
+CALLABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 MODES = (
     *("hard", "kd", "label_smoothing", "uniform_teacher", "tfkd_reg", "shuffled_teacher"),
     *("permuted_teacher", "untrained_teacher", "confidence_only"),
@@ -55,6 +72,8 @@ DEVICES = ("cpu", "cuda")
 GONE = {"max_norm": 0.0}
 #: No whole number of a spec reaches it.
 BOUND = 2**63
+#: Pixels of a side that images have at least.
+SMALLEST = 8
 
 
 class SpecError(ValueError):
@@ -156,7 +175,8 @@ class DataSpec:
     training split (the transfer set of a student), never validation or test: ``omit`` and ``keep``
     name classes; ``share`` draws that share of every class by the number ``draw``, or, as
     ``complement``, all others; with ``unlabelled`` the others stay, without their labels. ``noise``
-    puts uniform noise, drawn by ``draw``, in the place of every image, and leaves no label."""
+    puts uniform noise, drawn by ``draw``, in the place of every image, and leaves no label. A user's own
+    images have a ``side`` in pixels, and are ``grey`` or in colour."""
 
     name: str
     fingerprint: str
@@ -169,9 +189,16 @@ class DataSpec:
     unlabelled: bool = False
     noise: bool = False
     draw: int = 0
+    side: int = 0
+    grey: bool = False
 
     def __post_init__(self) -> None:
-        choose("dataset", self.name, FINGERPRINTS)
+        if self.side:
+            integer("side", self.side, SMALLEST)
+            if plain("name", self.name) in FINGERPRINTS:
+                raise SpecError(f"{self.name} is the name of a known data set: take another one.")
+        else:
+            choose("dataset", self.name, FINGERPRINTS)
         _set(self, share=number("share", self.share, 0, 1))
         integer("draw", self.draw)
         if self.share == 0 or (self.complement and self.unlabelled):
@@ -207,19 +234,35 @@ def data_spec(name: str, validation: int, **subset: Any) -> DataSpec:
     return DataSpec(name, FINGERPRINTS.get(name, "?"), validation, **subset)
 
 
+def _network(name: Any) -> None:
+    """Raise SpecError for the name of no network."""
+    import difflib
+
+    if name in MODELS or (isinstance(name, str) and CALLABLE.fullmatch(name)):
+        return
+    close = difflib.get_close_matches(name, MODELS, n=1) if isinstance(name, str) else ()
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise SpecError(
+        f"{shown(name)} is no network: {hint}There are {', '.join(('mlp', *CONVNETS))}, torchvision's by "
+        "their names (as mobilenet_v3_small), and one's own as module:callable."
+    )
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A network by name. ``hidden`` are the units of each hidden layer of ``mlp``, the channels of
     the three convolutions of ``plain_cnn`` (empty: its own), or those of the three groups of
-    ``airbench``; dropout belongs to ``mlp``."""
+    ``airbench``; dropout belongs to ``mlp``. A user's own network is named ``module:callable``, and
+    ``code`` is a hash of that module's file."""
 
     name: str
     hidden: tuple[int, ...] = ()
     dropout_input: float = 0.0
     dropout_hidden: float = 0.0
+    code: str = ""
 
     def __post_init__(self) -> None:
-        choose("model", self.name, MODELS)
+        _network(self.name)
         _set(
             self,
             hidden=integers("hidden", self.hidden, 1),
@@ -241,14 +284,14 @@ class ModelSpec:
         return "-".join([self.name, *map(str, self.hidden)])
 
     @classmethod
-    def named(cls, label: str, **dropout: float) -> ModelSpec:
-        """The net that :attr:`label` names. Raises SpecError."""
+    def named(cls, label: str, **rest: Any) -> ModelSpec:
+        """The net that :attr:`label` names, with its other fields. Raises SpecError."""
         name, *widths = label.split("-") if isinstance(label, str) else [label]
-        choose("a network", name, MODELS)
+        _network(name)
         if not all(w.isdecimal() and len(w) < 10 for w in widths):
             due = "widths follow a name as in mlp-800-800"
             raise SpecError(f"{shown(label)} is no network: {due}.")
-        return cls(name, tuple(map(int, widths)), **dropout)
+        return cls(name, tuple(map(int, widths)), **rest)
 
 
 @dataclass(frozen=True)
@@ -322,7 +365,9 @@ TRUE_LABELS = LossSpec()
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One training, whole. Its ``run_id`` names its record and its weights."""
+    """One training, whole. Its ``run_id`` names its record and its weights.
+
+    ``given`` is the SHA-256 of a file of weights that stand in for a training: no epoch is trained."""
 
     data: DataSpec
     model: ModelSpec
@@ -333,9 +378,12 @@ class RunSpec:
     precision: str = "bf16"
     device: str = "cpu"
     recipe_version: int = RECIPE_VERSION
+    given: str = ""
 
     def __post_init__(self) -> None:
         integer("seed", self.seed)
+        if self.given and (self.recipe.epochs or self.teacher):
+            raise SpecError("A network whose weights are given is trained no more.")
         choose("precision", self.precision, PRECISIONS)
         choose("device", self.device, DEVICES)
         needs = self.loss.mode in TEACHER_MODES

@@ -111,13 +111,14 @@ class Claim:
 @dataclass(frozen=True)
 class Findings:
     """A question as its records have it: its frame, one row per run, the true test labels by data set,
-    and the files beside the tables that its exhibits show, by name. Claims are looked up by the part of
-    their id behind the dot."""
+    the files beside the tables that its exhibits show, by name, and what classes are called. Claims are
+    looked up by the part of their id behind the dot."""
 
     question: str
     frame: pd.DataFrame
     labels: Mapping[str, str]
     files: Mapping[str, Path] = field(default_factory=dict)
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
 
     def sample(self, measure: str | Measure = "test_errors", **where: Any) -> Sample:
@@ -136,6 +137,11 @@ class Findings:
     def dataset(self) -> str:
         """The data set of the question's first runs."""
         return str(self.frame["dataset"].iloc[0])
+
+    def called(self, number: int | str) -> str:
+        """What a class of the question's data set is called."""
+        names = self.classes.get(self.dataset, ())
+        return names[int(number)] if int(number) < len(names) else str(number)
 
     def claim(
         self,

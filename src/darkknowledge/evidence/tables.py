@@ -75,6 +75,10 @@ def arms(
     difference from hard labels on the same network and transfer set, and what is measured beside.
     ``words`` are what arms are called here, ``references`` their arms of hard labels that are not
     ``hard``."""
+
+    def names(classes: str) -> str:
+        return text.joined(text.plain(f.called(one)) for one in classes.split())
+
     rows = []
     sets = list(f.frame["dataset"].unique())
     transfer = [f.frame[name] for name in ("dataset", "omitted", "kept")]
@@ -93,8 +97,8 @@ def arms(
             {
                 "data": text.DATASETS.get(dataset, dataset) if len(sets) > 1 else "",
                 "arm": named
-                + f", without {omitted}" * bool(omitted)
-                + f", only {kept}" * bool(kept),
+                + f", without {names(omitted)}" * bool(omitted)
+                + f", only {names(kept)}" * bool(kept),
                 "network": text.network(model),
                 "T": f"{t:g}" if alpha else "",
                 "α": f"{alpha:g}" if alpha else "",

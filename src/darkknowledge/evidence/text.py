@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from darkknowledge.evidence.claims import Claim
@@ -121,6 +122,11 @@ def joined(items: Iterable[str]) -> str:
     """``a, b and c``."""
     listed = list(items)
     return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+
+
+def plain(name: str) -> str:
+    """A user's own name as Markdown takes it for plain words."""
+    return re.sub(r"([\\`*_\[\]<>$@#^~|{}])", r"\\\1", name)
 
 
 def values(items: Iterable[float]) -> str:

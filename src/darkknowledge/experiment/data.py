@@ -76,11 +76,17 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    classes: tuple[str, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """[channels, height, width] of an image."""
         return tuple(self.train.images.shape[1:])
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """What the classes of a known data set are called, in the order of their labels."""
+    return CIFAR10_CLASSES if name.startswith("cifar") else tuple(map(str, range(10)))
 
 
 @functools.lru_cache(maxsize=4)
@@ -90,14 +96,21 @@ def load(spec: DataSpec, root: str | Path | None = None, device: str = "cpu") ->
     ``root`` is a folder that holds the data already; without it (and without
     ``DARKKNOWLEDGE_DATA``) torchvision downloads into ``~/.cache/darkknowledge``.
     Raises DataError if the data cannot be had or are not the ones that the spec names."""
-    train, test = _LOADERS[spec.name](root)
-    checked = spec.name in FILES_CHECKED
-    found = FINGERPRINTS[spec.name] if checked else fingerprint(train, test)
-    _check(found, spec.fingerprint, spec.name, data_root(root)[0])
+    if spec.side:
+        from darkknowledge.experiment import folder
+
+        (train, test), classes = folder.splits(spec)
+    else:
+        train, test = _LOADERS[spec.name](root)
+        classes = class_names(spec.name)
+        checked = spec.name in FILES_CHECKED
+        found = FINGERPRINTS[spec.name] if checked else fingerprint(train, test)
+        _check(found, spec.fingerprint, spec.name, data_root(root)[0])
     held_out, rest = stratified(train.labels, spec.validation, SPLIT_SEED)
     chosen = rest[selected(train.labels[rest], spec.omit, spec.keep)]
     transfer = subset(train.take(chosen), spec)
-    return Dataset(spec.name, *(s.to(device) for s in (transfer, train.take(held_out), test)))
+    parts = (s.to(device) for s in (transfer, train.take(held_out), test))
+    return Dataset(spec.name, *parts, classes)
 
 
 def subset(train: Split, spec: DataSpec) -> Split:
@@ -160,8 +173,10 @@ def selected(labels: Tensor, omit: tuple[int, ...], keep: tuple[int, ...]) -> Te
 
 
 def examples(split: Split, count: int = 10) -> Tensor:
-    """Indices [classes, count] of the first ``count`` images of each class: no picking."""
+    """Indices [classes, count] of the first ``count`` images of each class, or of as many as each has: no
+    picking."""
     classes = int(split.labels.max()) + 1
+    count = min(count, int(split.labels.bincount().min()))
     return torch.stack([(split.labels == c).nonzero()[:count, 0] for c in range(classes)])
 
 
@@ -325,13 +340,13 @@ def _cifar10_jpeg(root: str | Path | None) -> tuple[Split, ...]:
     folder, _ = data_root(root)
     tree, cache = folder / "cifar10-jpeg", folder / "cifar10-jpeg.safetensors"
     source = FINGERPRINTS["cifar10_jpeg"]
-    if (cached := _read_cache(cache, source)) is not None:
+    if (cached := read_cache(cache, source)) is not None:
         return cached
     # Decoded first, because a file that is odd is named then.
     splits = tuple(image_tree(tree / part, CIFAR10_CLASSES, side=32) for part in ("train", "test"))
     counts = " + ".join(f"{len(split):,}" for split in splits)
     _check(tree_hash(tree), source, "cifar10_jpeg", f"{tree}: {counts} images")
-    _write_cache(cache, source, splits)
+    write_cache(cache, source, splits)
     return splits
 
 
@@ -379,7 +394,7 @@ def image_tree(folder: Path, classes: tuple[str, ...], side: int) -> Split:
     return _rgb(pixels, [names.index(path.parent.name) for path in files])
 
 
-def _read_cache(path: Path, source: str) -> tuple[Split, ...] | None:
+def read_cache(path: Path, source: str) -> tuple[Split, ...] | None:
     """The decoded splits of a tree if they are there, whole, and come from these very files."""
     from safetensors import SafetensorError, safe_open
 
@@ -398,7 +413,7 @@ def _read_cache(path: Path, source: str) -> tuple[Split, ...] | None:
     return splits if whole else None
 
 
-def _write_cache(path: Path, source: str, splits: tuple[Split, ...]) -> None:
+def write_cache(path: Path, source: str, splits: tuple[Split, ...]) -> None:
     from safetensors.torch import save
 
     parts: dict[str, Tensor] = {}

@@ -10,8 +10,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import mobilenetv2, resnet, vgg
+from torchvision.models import get_model, mobilenetv2, resnet, vgg
 
+from darkknowledge.config import callable_of
 from darkknowledge.spec import ModelSpec, SpecError
 
 
@@ -226,12 +227,46 @@ def build(spec: ModelSpec, shape: tuple[int, ...], classes: int, seed: int) -> N
         if spec.name == "mlp":
             inputs = shape[0] * shape[1] * shape[2]
             return Network(MLP(spec, inputs, classes), tuple(shape))
-        if tuple(shape) != (3, 32, 32):
-            raise SpecError(f"{spec.name} takes RGB images of 32 by 32 pixels, not {shape}.")
-        widths = (spec.hidden,) if spec.hidden else ()
-        convolutional = Network(_CONVNETS[spec.name](classes, *widths), (3, 1, 1))
+        net = Network(_made(spec, classes), (shape[0], 1, 1))
+        if tuple(shape) != (3, 32, 32) or spec.name not in _CONVNETS:
+            _try(net, spec, shape, classes)
         # torch declares this keyword for tensors only, and documents it for modules too.
-        return convolutional.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _made(spec: ModelSpec, classes: int) -> nn.Module:
+    """A net of ours, of torchvision's, or one that the user's own callable makes."""
+    if spec.name in _CONVNETS:
+        return _CONVNETS[spec.name](classes, *([spec.hidden] if spec.hidden else []))
+    own = ":" in spec.name
+    make = callable_of(spec.name, spec.code) if own else partial(get_model, spec.name)
+    try:
+        net: nn.Module = make(num_classes=classes)
+    except Exception as error:
+        what = "it is called with num_classes, and returns a torch.nn.Module"
+        said = f"{type(error).__name__}: {error}"
+        raise SpecError(f"{spec.name} cannot be made ({said}): {what}.") from error
+    if not isinstance(net, nn.Module):
+        raise SpecError(f"{spec.name} makes {type(net).__name__}, but must make a torch.nn.Module.")
+    return net
+
+
+def _try(net: nn.Module, spec: ModelSpec, shape: tuple[int, ...], classes: int) -> None:
+    """Raise SpecError unless a net makes logits [n, classes] of images of ``shape``, as it is trained."""
+    copied = copy.deepcopy(net)  # batch norm takes note of what it sees
+    size = f"images of {shape[1]} by {shape[2]} pixels with {shape[0]} channels"
+    try:
+        with torch.no_grad():
+            found = copied.train()(torch.zeros(2, *shape, device=next(net.parameters()).device))
+    except Exception as error:  # whatever does not fit together
+        reason = " ".join(str(error).split())[:120]
+        raise SpecError(f"{spec.label} does not take {size} ({reason}).") from error
+    if not isinstance(found, Tensor) or found.shape != (2, classes):
+        made = (
+            f"outputs of shape {tuple(found.shape)}" if isinstance(found, Tensor) else "no tensor"
+        )
+        due = f"one number for each of the {classes} classes is due"
+        raise SpecError(f"{spec.label} makes {made} of two images, but {due}.")
 
 
 @torch.no_grad()
@@ -248,7 +283,7 @@ def int8(model: nn.Module) -> nn.Module:
 
 
 def load_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load stored weights; those of recipe version 1, which centred nothing, too."""
+    """Load stored weights; those of nets that centre nothing (as those of recipe version 1) too."""
     if "mean" not in state:
         state = {f"net.{name}": value for name, value in state.items()}
         state["mean"] = torch.zeros_like(model.state_dict()["mean"])

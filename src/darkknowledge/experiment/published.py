@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from darkknowledge.experiment import data, metrics, models
+from darkknowledge.experiment import data, metrics, models, pictures
 from darkknowledge.experiment.cards import Card, WeightsError, card_path, read_card
 from darkknowledge.experiment.training import logits
 from darkknowledge.layout import Record
@@ -22,8 +21,6 @@ from darkknowledge.spec import DataSpec, ModelSpec
 
 #: Other machines round otherwise: this share of the test images may come out differently.
 TOLERANCE = 0.0005
-#: Larger images are made smaller before anything is done to them: most pixels of a side.
-HANDY = 512
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +37,13 @@ def write_card(store: Store, record: Record, data_root: str | None = None) -> Pa
     known_as = DataSpec(**spec["data"])
     known = data.load(known_as, data_root)
     model = _network(weights, ModelSpec(**spec["model"]), known.shape, known_as.classes)
-    natural = known_as.name.startswith("cifar")
-    classes = data.CIFAR10_CLASSES if natural else tuple(map(str, range(known_as.classes)))
     card = Card(
         run_id=record["run_id"],
         label=record["label"],
         model=ModelSpec(**spec["model"]),
         data=known_as,
         shape=known.shape,
-        classes=classes,
+        classes=known.classes,
         test_errors=_errors(model, known.test),
         test_images=record["test"]["n"],
         sha256=record["weights_sha256"],
@@ -90,44 +85,16 @@ def read_image(path: Path, shape: tuple[int, ...], digits: bool, invert: bool | 
     is light is inverted unless ``invert`` says whether to, and one of another size is cut out,
     stretched to full contrast and centred as MNIST's were. Raises WeightsError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                upright = ImageOps.exif_transpose(image)
-                if image.format == "PNG" and getattr(image, "is_animated", False):
-                    raise ValueError("it is animated")
-    except Exception as error:  # Pillow raises whatever its parsing runs into
-        reason = " ".join(str(error).split())[:160]
-        raise WeightsError(f"{path} cannot be read as a PNG or JPEG: {reason}.") from None
-    plain, side = _opaque(upright), shape[1]
+        plain, side = pictures.upright(path, ("PNG", "JPEG")), shape[1]
+    except pictures.PictureError as error:
+        raise WeightsError(f"{path} cannot be read as a PNG or JPEG: {error}.") from None
     if digits:
         plain = _digit(plain.convert("L"), side, invert, path)
     else:
-        plain = ImageOps.fit(plain, (side, side), Image.Resampling.BILINEAR)
-        plain = (ImageOps.invert(plain) if invert else plain).convert(
-            "L" if shape[0] == 1 else "RGB"
-        )
+        plain = pictures.square(plain, side, grey=shape[0] == 1)
+        plain = ImageOps.invert(plain) if invert else plain
     pixels = torch.from_numpy(np.array(plain)).reshape(side, side, -1).permute(2, 0, 1)
     return pixels.expand(shape[0], -1, -1)
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """An image in 8 bits and of a handy size, without transparency: on the ground that it stands out
-    from, white or black."""
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-        grey = np.asarray(image)
-        alpha = 255 * (grey != image.info.get("transparency", -1))
-        layers = [(grey >> 8).astype(np.uint8), alpha.astype(np.uint8)]
-        image = Image.merge("LA", [Image.fromarray(layer) for layer in layers])
-    elif not image.has_transparency_data:
-        image = image.convert("RGB")
-    image = image.convert("RGBA")
-    image.thumbnail((HANDY, HANDY), Image.Resampling.BILINEAR)
-    alpha = np.asarray(image.getchannel("A"), float)
-    dark = (np.asarray(image.convert("L")) * alpha).sum() < 127.5 * alpha.sum()
-    ground = Image.new("RGBA", image.size, "white" if dark else "black")
-    return Image.alpha_composite(ground, image).convert("RGB")
 
 
 def _digit(image: Image.Image, side: int, invert: bool | None, path: Path) -> Image.Image:

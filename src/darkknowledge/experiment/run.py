@@ -6,6 +6,7 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
+import json
 import platform
 import subprocess
 import time
@@ -19,11 +20,11 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from darkknowledge import __version__, devices
+from darkknowledge import __version__, config, devices
 from darkknowledge.experiment import cost, data, metrics, models
 from darkknowledge.experiment.training import Epoch, NonFiniteLoss, fit, logits, stream_seed
 from darkknowledge.layout import Record
-from darkknowledge.records import EXAMPLES, LABELS, Store, atomic_write
+from darkknowledge.records import CLASSES, EXAMPLES, LABELS, Store, atomic_write, file_sha256
 from darkknowledge.spec import RECIPE_VERSION, RunSpec, SpecError
 
 #: Training images that the soft targets are described on.
@@ -106,6 +107,24 @@ def trained_network(spec: RunSpec, shape: tuple[int, ...], store: Store) -> nn.M
     return _with_weights(spec, shape, store.weights_path(spec.run_id).read_bytes())
 
 
+def given(sha256: str) -> dict[str, Tensor]:
+    """The weights that a setup gives as its teacher's, by their file's checksum. Raises SpecError."""
+    for path in config.places("teacher_weights"):
+        if path.is_file() and file_sha256(path) == sha256:
+            return load_safetensors(path.read_bytes())
+    raise SpecError(f"No setup's teacher_weights is the file {sha256[:12]}… any more: put it back.")
+
+
+def give(model: models.Network, spec: RunSpec) -> None:
+    """Load the weights that are given into a net. Raises SpecError if they are not such a net's."""
+    try:
+        models.load_state(model, given(spec.given))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        fit = f"{spec.model.label} with {spec.data.classes} classes"
+        raise SpecError(f"The given weights are not those of {fit}: {reason}") from None
+
+
 def _with_weights(spec: RunSpec, shape: tuple[int, ...], content: bytes) -> nn.Module:
     model = network(spec, shape)
     models.load_state(model, load_safetensors(content))  # copies fp16 into the fp32 parameters
@@ -133,7 +152,10 @@ def _train(
         teacher = _with_weights(spec.teacher, dataset.shape, content).to(spec.device)
         said = Said(teacher, hashlib.sha256(content).hexdigest(), spec, dataset)
     model = network(spec, dataset.shape).to(spec.device)
-    model.see(dataset.train.images)
+    if spec.given:
+        give(model, spec)
+    else:
+        model.see(dataset.train.images)
     soft_targets = None
     if said and not spec.data.noise:
         labelled = (dataset.train.labels >= 0).nonzero()[:SAMPLE, 0]
@@ -166,6 +188,7 @@ def _train(
     store.keep(spec.data.name, LABELS, as_text(dataset.test.labels, classes).encode())
     sheet = data.contact_sheet(dataset.test, data.examples(dataset.test))
     store.keep(spec.data.name, EXAMPLES, sheet)
+    store.keep(spec.data.name, CLASSES, json.dumps(dataset.classes).encode())
     without, both = list(spec.data.unseen), (all_logits["validation"], all_logits["test"])
     unseen = metrics.bias_shifts(*both, without) if without else None
     images = len(dataset.train) * spec.recipe.epochs
@@ -183,7 +206,7 @@ def _train(
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "teacher_weights_sha256": said.sha256 if said else None,
         "provenance": {
-            "data": data.SOURCES.get(spec.data.name, spec.data.name),
+            "data": data.SOURCES.get(spec.data.name, f"{spec.data.name}, images of one's own"),
             "training_images": len(dataset.train),
             "seconds": time.perf_counter() - began,
             "training_seconds": training_seconds,

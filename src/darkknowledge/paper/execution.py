@@ -17,9 +17,10 @@ import yaml
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Where the paper and its supplement lie, below the project's root, and their figures, beside what is
-#: made of them.
+#: Where the paper and its supplement lie, below the project's root, the document on a user's own data,
+#: and their figures, beside what is made of them.
 DOCUMENTS = (Path("report") / "index.qmd", Path("report") / "supplement.qmd")
+OWN = Path("report") / "own.qmd"
 FIGURES = "figures"
 
 INCLUDE = re.compile(r"^\{\{< include (\S+) >\}\}$", re.M)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from darkknowledge.config import project_root
-from darkknowledge.evidence import tables
+from darkknowledge.evidence import tables, text
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
 from darkknowledge.paper import appendix, scorecard, when
@@ -33,10 +33,14 @@ NOTHING = "[*Nothing is measured at these settings yet.*]{.nothing}"
 
 
 def find(
-    question: str, frame: pd.DataFrame, labels: Mapping[str, str], files: Mapping[str, Path] = {}
+    question: str,
+    frame: pd.DataFrame,
+    labels: Mapping[str, str],
+    files: Mapping[str, Path] = {},
+    classes: Mapping[str, tuple[str, ...]] = {},
 ) -> Findings:
     """A question's findings, its claims among them."""
-    findings = Findings(question, frame, labels, files)
+    findings = Findings(question, frame, labels, files, classes)
     QUESTIONS[question].findings.claims(findings)
     return findings
 
@@ -87,6 +91,18 @@ class Paper:
         }
 
     @functools.cached_property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """What the classes of those data sets are called."""
+        return {name: self.store.classes(name) for name in self.labels}
+
+    @property
+    def own(self) -> bool:
+        """Whether this is a paper on a user's own data, not on those of the study."""
+        return any(
+            name not in text.DATASETS for frame in self.frames.values() for name in frame["dataset"]
+        )
+
+    @functools.cached_property
     def files(self) -> dict[str, Path]:
         """The files beside the tables that exhibits show, by name; they need not be there."""
         named = {"latency": LATENCY_TABLE, "soft labels": SOFT_LABELS}
@@ -95,7 +111,8 @@ class Paper:
     @functools.cached_property
     def findings(self) -> dict[str, Findings]:
         """What the records say, by question."""
-        return {q: find(q, frame, self.labels, self.files) for q, frame in self.frames.items()}
+        about = self.labels, self.files, self.classes
+        return {q: find(q, frame, *about) for q, frame in self.frames.items()}
 
     @property
     def claims(self) -> dict[str, dict[str, Claim]]:
@@ -157,8 +174,23 @@ class Paper:
                 "lit": literature()["value"],
                 "published": len(self.scorecard),
                 "profile": self.profile,
+                "data": self.data_in_words(),
             }
         )
+
+    def data_in_words(self) -> dict[str, Any]:
+        """Of the first data set: what it and its classes are called, and the images of each split."""
+        record = next((r for r in self.records if not r["spec"]["data"]["omit"]), None)
+        if record is None:
+            return {}
+        spec = record["spec"]["data"]
+        names = self.classes.get(spec["name"]) or map(str, range(spec["classes"]))
+        return {
+            "name": text.plain(text.DATASETS.get(spec["name"], spec["name"])),
+            "classes": [text.plain(name) for name in names],
+            "training": record["provenance"]["training_images"],
+            **{split: record[split]["n"] for split in ("validation", "test")},
+        }
 
     def data(self) -> str:
         """The data sets that the shown records were computed from."""
@@ -209,7 +241,8 @@ class Paper:
             if self.everything[q]:
                 primary = next(c for c in self.claims[q].values() if c.family == PRIMARY)
                 short, place = ("Why", "why") if q == "q7" else (q.upper(), q)
-                where, said = f"[{question.title}](#sec-{place})", self.text(q, "headline")
+                title = question.title.replace("digit", "class" if self.own else "digit")
+                where, said = f"[{title}](#sec-{place})", self.text(q, "headline")
                 rows.append([short, where, said, tables.effect(primary)])
         return pd.DataFrame(rows, columns=["Q", "question", "answer", "difference"])
 
@@ -262,8 +295,8 @@ class Paper:
         for q in self.findings:
             parts.append(f"# {q.upper()}: {QUESTIONS[q].title} {{#sec-s-{q}}}")
             made = {name: make.__doc__ or "" for name, make in QUESTIONS[q].exhibits.TABLES.items()}
-            for name, text in (made | {"claims": tables.claims.__doc__ or ""}).items():
-                caption = " ".join(text.partition(".")[0].split())
+            for name, said in (made | {"claims": tables.claims.__doc__ or ""}).items():
+                caption = " ".join(said.partition(".")[0].split())
                 shown = self.table(f"{q}-{name}")
                 parts.append(f"::: {{#tbl-s-{q}-{name}}}\n\n{shown}\n\n{caption}.\n:::")
         return "\n\n".join(parts)

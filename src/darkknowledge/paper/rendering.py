@@ -10,7 +10,7 @@ from pathlib import Path
 
 from darkknowledge.config import project_root
 from darkknowledge.paper import quarto_cli
-from darkknowledge.paper.execution import DOCUMENTS, FIGURES, execute
+from darkknowledge.paper.execution import DOCUMENTS, FIGURES, OWN, execute
 from darkknowledge.paper.pandoc import Pandoc
 from darkknowledge.paper.paper import Paper
 from darkknowledge.paper.quarto_cli import Quarto
@@ -41,18 +41,19 @@ def find(fetch: bool = False) -> Renderer:
 
 
 def render(paper: Paper, formats: list[str], renderer: Renderer) -> tuple[list[Path], list[str]]:
-    """Render the paper of a profile and its supplement into ``_output/<profile>/report/``; returns what
-    was made and what failed.
+    """Render the paper of a profile and its supplement, or the one document on a user's own data, into
+    ``_output/<profile>/report/``; returns what was made and what failed.
 
     Each document is executed once, in this process, and nothing is trained. Raises SpecError for a
     format that the renderer lacks, RuntimeError if a document cannot be executed."""
     for form in formats if renderer.formats else ():
         choose("--to, without Quarto,", form, renderer.formats)
     root = project_root()
+    documents = {OWN: "index"} if paper.own else {one: one.stem for one in DOCUMENTS}
     folder = root / "_output" / paper.profile / DOCUMENTS[0].parent
     targets = {
-        (document, form): folder / document.with_suffix(ENDINGS.get(form, f".{form}")).name
-        for document in DOCUMENTS
+        (document, form): folder / f"{name}{ENDINGS.get(form, f'.{form}')}"
+        for document, name in documents.items()
         for form in formats
     }
     for target in targets.values():
@@ -62,7 +63,7 @@ def render(paper: Paper, formats: list[str], renderer: Renderer) -> tuple[list[P
         "DARKKNOWLEDGE_RESULTS": str(paper.store.root.resolve()),
     }
     with contextlib.chdir(root), environment(names):
-        texts = {document: execute(document, folder / FIGURES) for document in DOCUMENTS}
+        texts = {document: execute(document, folder / FIGURES) for document in documents}
     (folder / NOTEBOOKS).mkdir(exist_ok=True)
     for question in paper.findings:  # as it was executed, or else as it is
         name = f"{QUESTIONS[question].notebook}.ipynb"

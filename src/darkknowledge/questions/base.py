@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from darkknowledge import config
@@ -23,14 +24,26 @@ from darkknowledge.questions.checks import (
     Weight,
     check,
 )
-from darkknowledge.records import SETTINGS
-from darkknowledge.spec import TRUE_LABELS, LossSpec, RunSpec, SpecError, data_spec
+from darkknowledge.records import SETTINGS, file_sha256
+from darkknowledge.spec import (
+    TRUE_LABELS,
+    DataSpec,
+    LossSpec,
+    ModelSpec,
+    Recipe,
+    RunSpec,
+    SpecError,
+    data_spec,
+    place,
+)
 
 #: A student of a net of its own architecture begins at another initialisation, and sees the data in
 #: another order: its seed lies this far from its block's.
 OTHER_SEED = 1000
 
 
+#: The data set that is a folder of the user's.
+OWN = "folder"
 #: Parameters that say where things lie; they are no part of what is studied.
 PLACES = ("profile", "data_root", "results_dir")
 
@@ -40,8 +53,13 @@ class Setup:
     """An entry of ``params/setups.yaml``: data, a large and a small net, and how they are trained.
 
     ``recipes`` name the recipe of each net on plain images; the ``teacher`` has its own. The main arm
-    distils the teacher into the ``student`` at ``temperature`` with the weight ``alpha``."""
+    distils the teacher into the ``student`` at ``temperature`` with the weight ``alpha``.
 
+    ``dataset: folder`` are a user's own images below ``data_root``, resized to ``image_size``; their
+    ``classes`` and ``fingerprint`` are written down by ``darkknowledge new``. With ``teacher_weights``, a
+    .safetensors file, the teacher is given and not trained."""
+
+    name: str
     dataset: str
     validation: Count
     precision: str
@@ -52,10 +70,23 @@ class Setup:
     recipes: dict[str, str]
     temperature: Temperature
     alpha: Weight
+    data_root: Place = ""
+    image_size: Count = 0
+    grey: bool = False
+    classes: tuple[str, ...] = ()
+    fingerprint: str = ""
+    teacher_weights: Place = ""
 
     def __post_init__(self) -> None:
         check(self)
-        s.choose("dataset", self.dataset, s.FINGERPRINTS)
+        s.choose("dataset", self.dataset, (*s.FINGERPRINTS, OWN))
+        if self.dataset == OWN and not (self.data_root and self.fingerprint and self.image_size):
+            raise SpecError(
+                "dataset: folder needs data_root, image_size, classes and fingerprint: let "
+                "'darkknowledge new' write the setup."
+            )
+        if self.dataset != OWN and (self.data_root or self.image_size or self.classes):
+            raise SpecError("data_root, image_size and classes belong to dataset: folder.")
         s.choose("precision", self.precision, s.PRECISIONS)
         s.choose("device", self.device, s.DEVICES)
 
@@ -72,14 +103,29 @@ class Setup:
         """A run by the names of its net and its recipe; ``changes`` are of the recipe, ``data`` are
         fields of DataSpec."""
         model, optimisation = config.split_recipe(recipe, net)
-        where = data_spec(self.dataset, self.validation, **data)
+        where = self.data(**data)
         trained = replace(optimisation, **changes or {})
         machine = self.precision, self.device
         return RunSpec(where, model, trained, seed, loss, teacher, *machine)
 
+    def data(self, **subset: Any) -> DataSpec:
+        """The data, or what ``subset``, fields of DataSpec, leaves of them."""
+        if self.dataset != OWN:
+            return data_spec(self.dataset, self.validation, **subset)
+        own = {"side": self.image_size, "grey": self.grey, "classes": len(self.classes)}
+        return DataSpec(self.name, self.fingerprint, self.validation, **own, **subset)
+
     def teacher_of(self, block: int, **rest: Any) -> RunSpec:
-        """The block's own teacher."""
-        return self.run(self.teacher, self.teacher_recipe, block, **rest)
+        """The block's own teacher; where one is given, the same in all blocks."""
+        if not self.teacher_weights:
+            return self.run(self.teacher, self.teacher_recipe, block, **rest)
+        path = place(self.teacher_weights)
+        if not path.is_file():
+            raise SpecError(f"teacher_weights names {path}, but there is no such file.")
+        net = ModelSpec.named(self.teacher, code=config.code_of(self.teacher))
+        untrained, machine = Recipe("sgd", 1.0, 0, 1), (self.precision, self.device)
+        found = RunSpec(self.data(), net, untrained, block, TRUE_LABELS, None, *machine)
+        return replace(found, given=_sha256(path, path.stat().st_mtime_ns))
 
     def hard(self, block: int, net: str = "", recipe: str = "", **rest: Any) -> RunSpec:
         """A net on hard labels, the small one on plain images by default."""
@@ -106,13 +152,20 @@ class Setup:
         return self.run(net, recipe or self.recipe(net), block, loss or self.loss(), **rest)
 
 
+@functools.lru_cache(maxsize=8)
+def _sha256(path: Path, changed: int) -> str:
+    """The checksum of a file, computed once as long as it stays as it is."""
+    return file_sha256(path)
+
+
 def setup_of(name: str) -> Setup:
-    """The setup that ``params/setups.yaml`` keeps under ``name``. Raises SpecError."""
+    """The setup of that name in ``params/setups.yaml``, or in a profile's own file. Raises SpecError."""
     settings = config.entry("setup", name)
-    known = [f.name for f in fields(Setup)]
-    config.complete(f"setup {name!r}", settings, known, known)
+    known = [f.name for f in fields(Setup)][1:]
+    due = [f.name for f in fields(Setup)[1:] if f.default is MISSING]
+    config.complete(f"setup {name!r}", settings, known, due)
     try:
-        return Setup(**settings)
+        return Setup(name=name, **settings)
     except SpecError as error:
         raise SpecError(f"The setup {name!r}: {error}") from None
 

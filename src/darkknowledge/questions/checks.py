@@ -66,6 +66,10 @@ def checked(name: str, value: Any, kind: Any) -> Any:
         return value
     if kind in (int, float):
         return s.integer(name, value) if kind is int else s.number(name, value)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise SpecError(f"{name} is {s.shown(value)}, but must be true or false.")
+        return value
     if kind is str:
         if not isinstance(value, str):
             raise SpecError(f"{name} is {s.shown(value)}, but must be a text.")

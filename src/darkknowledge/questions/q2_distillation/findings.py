@@ -13,6 +13,10 @@ from darkknowledge.evidence.samples import ratio
 RIVALS = ("soft_only", "permuted_teacher", "label_smoothing", "tfkd_reg")
 
 
+#: What an augmentation makes of images.
+VIEWS = {"jitter": "jittered", "shift_flip": "shifted and mirrored"}
+
+
 def claims(f: Findings) -> None:
     """One primary claim; the rivals; the same on jittered images, and the difference of the gains."""
     hard, kd = f.sample(arm="hard"), f.sample(arm="kd")
@@ -35,6 +39,7 @@ def values(f: Findings) -> dict[str, Any]:
     found = {arm: f.sample(arm=arm) for arm in arms}
     gain = {arm: found["hard"] - sample for arm, sample in found.items()}
     main = f.rows(arm="kd").iloc[0]
+    jittered = filter(None, f.rows(arm="hard_jitter")["record"])
     return {
         "errors": {arm: sample.mean for arm, sample in found.items()},
         "gain": {arm: sample.mean for arm, sample in gain.items()},
@@ -43,6 +48,10 @@ def values(f: Findings) -> dict[str, Any]:
         "images": f.images(f.dataset),
         "data": text.DATASETS.get(f.dataset, f.dataset),
         "held_out": next((r["validation"]["n"] for r in f.frame["record"] if r), math.nan),
+        "view": VIEWS.get(
+            next((r["spec"]["recipe"]["augmentation"] for r in jittered), ""), "augmented"
+        ),
+        "tuned": f.dataset in text.DATASETS,
         "student": main["model"],
         "temperature": main["temperature"],
         "alpha": main["alpha"],

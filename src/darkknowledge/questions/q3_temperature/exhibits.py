@@ -14,9 +14,6 @@ from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import Sample, measured
 from darkknowledge.questions.q3_temperature.findings import nets, temperatures
 
-#: The entropy of uniform labels, in nats.
-UNIFORM = math.log(10)
-
 
 def entropy(row: Any) -> float:
     """That of the teacher's soft labels, in nats."""
@@ -39,6 +36,7 @@ def by_temperature(f: Findings) -> Figure | None:
         2, len(shown), squeeze=False, sharex=True, sharey="row", figsize=(plots.WIDTH, 3.6),
         height_ratios=(3.4, 1),
     )  # fmt: skip
+    uniform = math.log(f.rows()["record"].dropna().iloc[0]["spec"]["data"]["classes"])
     ticks = sorted({t for found in shown.values() for t in found})
     for i, (net, found) in enumerate(shown.items()):
         upper, lower = axes[:, i]
@@ -53,7 +51,7 @@ def by_temperature(f: Findings) -> Figure | None:
         plots.series(upper, found, ARMS["kd"])
         soft = {t: sample.mean for t, sample in distilled(f, net, entropy).items()}
         lower.plot(list(soft), list(soft.values()), color="black", linewidth=1.3)
-        lower.axhline(UNIFORM, color=GREY, linewidth=1, linestyle="--")
+        lower.axhline(uniform, color=GREY, linewidth=1, linestyle="--")
         plots.log_axis(lower, ticks, "temperature T")
         upper.set_title(text.network(net), loc="left", fontweight="bold")
         if i == 0:  # scales are shared, and so are names
@@ -62,7 +60,7 @@ def by_temperature(f: Findings) -> Figure | None:
                     side = "left" if arm == "teacher" else "right"
                     place, aside = (side == "right", line.mean), (-2 if side == "right" else 2, 4)
                     plots.name(upper, place, ARMS[arm].label, ARMS[arm].colour, aside, ha=side)
-            plots.name(lower, (0, UNIFORM), "uniform labels", GREY, (2, -3), va="top")
+            plots.name(lower, (0, uniform), "uniform labels", GREY, (2, -3), va="top")
     axes[0, 0].set_ylabel("test errors")
     axes[1, 0].set_ylabel("entropy (nats)", fontsize=8)
     return figure

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pandas as pd
+
 from darkknowledge.evidence import text
 from darkknowledge.evidence.claims import Claim, Findings
 from darkknowledge.evidence.samples import EMPTY, Sample, average
@@ -83,6 +85,27 @@ def literature(f: Findings) -> dict[str, str]:
     }
 
 
+def chosen(f: Findings) -> dict[str, tuple[float, list[float]]]:
+    """Of the temperatures and of the weights that the student was tried with, each at the main value of
+    the other, the one with the fewest validation errors on average, and all of them. Empty where no other
+    weight was tried."""
+    student = nets(f)[0]
+    main = f.rows(arm="kd", model=student).iloc[0]
+    weights = f.rows(arm="kd_weight", model=student)
+    if not len(weights):
+        return {}
+    usual = {"temperature": weights["temperature"].iloc[0], "alpha": main["alpha"]}
+    taught = pd.concat([f.rows(arm="kd", model=student), weights])
+    found = {}
+    for key, other in (("temperature", "alpha"), ("alpha", "temperature")):
+        tried = taught[(taught[other] == usual[other]) & taught["record"].notna()]
+        errors = tried["record"].map(lambda record: record["validation"]["errors"])
+        means = errors.groupby(tried[key]).mean()
+        if len(means):
+            found[key] = float(means.idxmin()), sorted(map(float, means.index))
+    return found
+
+
 def values(f: Findings) -> dict[str, Any]:
     """Means in errors; whether the student's high temperatures are ``alike``, or which is ``apart``."""
     student, main = nets(f)[0], f.claims["above_vs_one"].data["temperature"]
@@ -105,6 +128,7 @@ def values(f: Findings) -> dict[str, Any]:
         "apart": max(rest, key=lambda c: (apart(c), abs(c.effect.mean)), default=None),
         "margin": high[0].delta if high else math.nan,
         "literature": literature(f),
+        "chosen": chosen(f),
     }
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darkknowledge.questions.base import Arms, Family, Parameters
-from darkknowledge.questions.checks import Count, Nets, Temperatures
+from darkknowledge.questions.checks import Count, Nets, Temperatures, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class Q3(Parameters):
     """``main_temperatures`` are those of the primary claim, T = 1 among them; ``temperatures`` are all
-    that the student and the ``other_nets`` are distilled at."""
+    that the student and the ``other_nets`` are distilled at. ``alphas`` are other weights of the soft
+    labels, tried at the setup's temperature."""
 
     n_temperatures: Count = 5
+    n_weights: Count = 0
     main_temperatures: Temperatures = (1.0, 4.0, 8.0, 20.0)
     temperatures: Temperatures = (0.5, 1.0, 4.0, 8.0, 20.0)
     other_nets: Nets = ("mlp-30-30",)
+    alphas: Weights = (0.5,)
 
 
 def families(q: Q3) -> list[Family]:
@@ -24,6 +27,7 @@ def families(q: Q3) -> list[Family]:
     return [
         Family("main_temperatures", main_temperatures, len(q.blocks), primary=True),
         Family("temperatures", temperatures, q.n_temperatures),
+        Family("weights", weights, q.n_weights),
     ]
 
 
@@ -41,6 +45,12 @@ def temperatures(q: Q3, block: int) -> Arms:
         yield "hard", q.nets.hard(block, net)
         for t in q.temperatures:
             yield "kd", q.nets.taught(block, q.nets.loss(t), net)
+
+
+def weights(q: Q3, block: int) -> Arms:
+    """The student at other weights of the soft labels."""
+    for alpha in q.alphas:
+        yield "kd_weight", q.nets.taught(block, q.nets.loss(alpha=alpha))
 
 
 PARAMETERS = {"q3": Q3}

@@ -16,7 +16,7 @@ from darkknowledge.evidence import plots, stats, tables, text
 from darkknowledge.evidence.arms import ARMS, BLACK, GREY, SKY, label
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import Sample, average, sample
-from darkknowledge.questions.q4_unseen_digit.findings import NAMES, digits, recalls
+from darkknowledge.questions.q4_unseen_digit.findings import called, digits, recalls
 
 #: What recognises the digit, by its name in :func:`recalls`.
 LOOKS = {
@@ -45,7 +45,7 @@ def recall(f: Findings) -> Figure | None:
     found = recalls(f)
     rows: dict[str, dict[str, Sample]] = {
         "mean": {name: average([*found[name].values()]) for name in LOOKS},
-        **{NAMES[int(d)]: {name: found[name][d] for name in LOOKS} for d in digits(f)},
+        **{called(f, d): {name: found[name][d] for name in LOOKS} for d in digits(f)},
     }
     rows = {title: row for title, row in rows.items() if row["kd_label_free"].values}
     if not rows:
@@ -70,7 +70,7 @@ def recall(f: Findings) -> Figure | None:
     axis.set_xticks(TICKS)
     axis.set_xlim(-8, 100.2)
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel("recognised images of the omitted digit (%, stretched towards 100)")
+    axis.set_xlabel("recognised images of the omitted class (%, stretched towards 100)")
     _named(axis, rows[order[-1]], len(order) - 1)
     return figure
 
@@ -98,7 +98,7 @@ def by_digit(f: Findings) -> pd.DataFrame:
         errors = {kind: f.sample(f"errors_{shift}", **where) for kind, shift in kinds.items()}
         rows.append(
             {
-                "omitted": NAMES[int(digit)],
+                "omitted": text.plain(called(f, digit)),
                 "hard labels, shifted (%)": text.number(found["hard_label_free"][digit].mean),
                 **{
                     f"distilled, {kind} (%)": text.cell(found[f"kd_{shift}"][digit].effect(), 1)
@@ -120,7 +120,7 @@ def few_digits(f: Findings) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "arm": label(arm),
-            "digits": text.joined(NAMES[int(digit)] for digit in kept.split()),
+            "digits": text.joined(text.plain(called(f, digit)) for digit in kept.split()),
             **{
                 name: text.cell(sample(few, f"errors_{shift}", arm=arm, kept=kept).effect())
                 for name, shift in (kinds | {"by test labels": "oracle"}).items()
@@ -137,7 +137,9 @@ def _taken_for(f: Findings, digit: str) -> str:
         calls.update(dict(enumerate(record["unseen"]["none"]["confusion"][int(digit)])))
     total = sum(calls.values())
     wrong = [(n, k) for n, k in calls.most_common() if n != int(digit) and k]
-    return text.joined(f"{NAMES[n]} ({text.percent(k / total)})" for n, k in wrong[:2])
+    return text.joined(
+        f"{text.plain(called(f, n))} ({text.percent(k / total)})" for n, k in wrong[:2]
+    )
 
 
 TABLES = {"arms": tables.arms, "digits": by_digit, "few": few_digits}

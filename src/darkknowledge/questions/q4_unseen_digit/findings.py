@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from darkknowledge.evidence import samples
+from darkknowledge.evidence import samples, text
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import Sample, average
 from darkknowledge.layout import SHIFTS
 
 #: What digits are called in the plural.
 NAMES = ("zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines")
+#: Data sets whose classes are digits.
+DIGITS = ("mnist", "mnist5k", "mnist5k_rgb")
 #: The secondary claims, judged together.
 FAMILY = "Q4 against the control", 3
 #: The arms on a transfer set without the digit, with the shifts of its bias that are shown of them.
@@ -21,6 +23,11 @@ SHOWN = ("hard", "label_free"), *(("kd", shift) for shift in SHIFTS)
 def digits(f: Findings) -> list[str]:
     """The digits that are left out in turn."""
     return [digit for digit in dict.fromkeys(f.frame["omitted"]) if digit]
+
+
+def called(f: Findings, digit: str | int) -> str:
+    """What a class is called: digits in the plural, others by their names."""
+    return NAMES[int(digit)] if f.dataset in DIGITS else f.called(digit)
 
 
 def recalls(f: Findings) -> dict[str, dict[str, Sample]]:
@@ -65,6 +72,9 @@ def values(f: Findings) -> dict[str, Any]:
     ours = {name: f.sample(**where) for name, where in LITERATURE.items()}
     main = f.rows(arm="kd", omitted="", kept="").iloc[0]
 
+    def named(digit: str) -> str:
+        return text.plain(called(f, digit))
+
     def others(shift: str) -> Sample:
         def wrong(row: Any) -> float:
             return float(row[f"errors_{shift}"] - row[f"unseen_errors_{shift}"])
@@ -73,10 +83,12 @@ def values(f: Findings) -> dict[str, Any]:
 
     return {
         "recall": {name: average([*one.values()]).mean / 100 for name, one in found.items()},
-        "range": sorted((s.mean / 100, NAMES[int(d)]) for d, s in shifted if s.values),
+        "range": sorted((s.mean / 100, named(d)) for d, s in shifted if s.values),
         "cost": (others("label_free") - others("none")).mean,
-        "omitted": [] if len(omitted) == len(NAMES) else [NAMES[int(d)] for d in omitted],
-        "few": [NAMES[int(d)] for d in max(f.frame["kept"]).split()],
+        "omitted": [] if len(omitted) == len(NAMES) else [named(d) for d in omitted],
+        "few": [named(d) for d in max(f.frame["kept"]).split()],
+        "thing": "digit" if f.dataset in DIGITS else "class",
+        "things": "digits" if f.dataset in DIGITS else "classes",
         "ours": {name: s.mean for name, s in ours.items() if s.values and f.dataset == "mnist"},
         "temperature": main["temperature"],
         "alpha": main["alpha"],

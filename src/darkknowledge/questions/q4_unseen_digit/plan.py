@@ -22,7 +22,7 @@ class Q4(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        classes = s.data_spec(self.nets.dataset, self.nets.validation).classes
+        classes = self.nets.data().classes
         for name in ("omit_in_turn", "keep_only"):
             for one in getattr(self, name):
                 if one >= classes:
