@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
-from dataclasses import dataclass, replace
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 import yaml
 
 from darkknowledge import config
-from darkknowledge.experiment import data, folder, metrics, models, run, training
+from darkknowledge.experiment import cards, data, folder, metrics, run, training
 from darkknowledge.processes import cores
 from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import OWN, ordered, setup_of
+from darkknowledge.records import Store
 from darkknowledge.spec import (
     FINGERPRINTS,
     SMALLEST,
@@ -38,8 +39,8 @@ VALIDATION, FEWEST = 0.1, 20
 STEPS, MOST_STEPS = 25, 2500
 #: Epochs of a student on plain images; a teacher, and a student on augmented ones, take twice as many.
 EPOCHS = 3, 60
-#: Seconds of a run that do not depend on its epochs, and of a profile that do not depend on its runs.
-BESIDE, AROUND = 0.6, 60
+#: Seconds that a profile takes beside its runs: its notebooks.
+AROUND = 30
 #: Networks by the kind of image: the large and the small one.
 NETS = {"grey": ("mlp-400-400", "mlp-50-50"), "colour": ("airbench-24-48-48", "airbench-8-16-16")}
 
@@ -78,24 +79,22 @@ def new(request: Request) -> list[str]:
         dataset = data.load(setup.data(), None)
         if request.teacher_weights:
             told.append(_measured(request.name, dataset))
-        speed = {net: _speed(request.name, net, dataset) for net in (setup.teacher, setup.student)}
+        speed = _speeds(request.name)
         steps = len(dataset.train) // about["batch_size"]
         most = min(EPOCHS[1], max(EPOCHS[0], MOST_STEPS // max(1, steps)))
-        fitting = [
-            e
-            for e in range(EPOCHS[0], most + 1)
-            if _seconds(target, request, about, e, speed) <= 60 * request.minutes
-        ]
-        epochs = fitting[-1] if fitting else EPOCHS[0]
+        least, more = (_seconds(target, request, about, EPOCHS[0] + i, speed) for i in (0, 1))
+        rest = int((60 * request.minutes - least) / (more - least))  # each epoch costs the same
+        epochs = min(most, EPOCHS[0] + max(0, rest))
         seconds = _seconds(target, request, about, epochs, speed)
         runs = len(_planned(request.name))
     except BaseException:
         shutil.rmtree(target)
         raise
-    longer = "" if fitting else f", longer than the {request.minutes:g} asked for"
+    longer = f", longer than the {request.minutes:g} asked for" if rest < 0 else ""
+    minutes = max(1, round(seconds / 60))
     told.append(
-        f"{setup.teacher} teaches {setup.student}, {epochs} epochs, {runs} runs: about "
-        f"{max(1, round(seconds / 60))} minutes on {cores()} cores{longer}."
+        f"{setup.teacher} teaches {setup.student}, {epochs} epochs, {runs} runs: about {minutes} "
+        f"minute{'s'[: minutes != 1]} on {cores()} cores{longer}."
     )
     told.append(
         f"{target} says all this; change what you like. Then: darkknowledge run {request.name}; "
@@ -147,11 +146,23 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
         )
     kind = "grey" if grey or side < 17 else "colour"
     large, small = NETS[kind]
+    teacher = ModelSpec.named(request.teacher or large)
+    dropout = {"dropout_hidden": 0.2} if teacher.name == "mlp" else {}
+    if request.teacher_weights:  # how they were made says their card, where they have one
+        weights = place(request.teacher_weights)
+        there = cards.card_path(weights).is_file()
+        known_as = cards.read_card(weights).model if there else teacher
+        if request.teacher and known_as.label != teacher.label:
+            raise SpecError(f"--teacher is {teacher.label}, but the card says {known_as.label}.")
+        teacher = known_as
+        rates = {k: getattr(teacher, k) for k in ("dropout_input", "dropout_hidden")}
+        dropout = {k: rate for k, rate in rates.items() if rate}
     order = sorted(range(len(counts)), key=lambda c: -counts[c])
     about = {
         "data": spec_of,
         "validation": validation,
-        "teacher": ModelSpec.named(request.teacher or large).label,
+        "teacher": teacher.label,
+        "dropout": dropout,
         "student": ModelSpec.named(request.student or small).label,
         "batch_size": max(16, min(250, (images - validation) // STEPS)),
         "augmentation": "jitter" if grey else "shift_flip",
@@ -189,13 +200,12 @@ def _recipes(about: dict[str, Any], name: str, epochs: int) -> dict[str, dict[st
         return {"optimiser": "adamw", "lr": rate, "weight_decay": 0.01, **common}
 
     teacher, student = about["teacher"], about["student"]
-    mlp = ModelSpec.named(teacher).name == "mlp"
     jitter = base(student, plain=True) | {
         "epochs": 2 * epochs,
         "augmentation": about["augmentation"],
     }
     return {
-        f"{name}-teacher": ({"dropout_hidden": 0.2} if mlp else {}) | base(teacher, plain=False),
+        f"{name}-teacher": about["dropout"] | base(teacher, plain=False),
         f"{name}-augmented": base(student, plain=False),
         f"{name}-large": base(teacher, plain=True),
         f"{name}-small": base(student, plain=True),
@@ -271,26 +281,39 @@ def _measured(name: str, dataset: data.Dataset) -> str:
     return f"The given teacher recognises {right:.1%} of the validation images."
 
 
-def _speed(name: str, net: str, dataset: data.Dataset) -> float:
-    """Images a second that a network is trained with on one core. Raises SpecError if it cannot take
-    the images."""
-    setup = setup_of(name)
-    threads = torch.get_num_threads()
+@dataclass(frozen=True)
+class Speed:
+    """Images a second of a run's training on one core, and the seconds that it takes beside."""
+
+    images: float
+    beside: float
+
+
+def _speeds(name: str) -> dict[tuple[str, bool], Speed]:
+    """How fast each network trains, with and without a teacher that sees augmented images too, by runs of
+    an epoch that are thrown away. So whatever fails in a run fails here. Raises what a run does."""
+    setup, block = setup_of(name), BLOCKS[0]
+    once: dict[str, Any] = {"changes": {"epochs": 1}}
+    teacher = setup.hard(block, setup.teacher, **once)
+    taught = setup.taught(block, recipe=f"{name}-view", teacher=teacher, **once)
+    runs = [
+        (s.model.label, s.teacher is not None, s)
+        for s in (teacher, setup.hard(block, **once), taught)
+    ]
+    threads, found = torch.get_num_threads(), {}
     torch.set_num_threads(1)
     try:
-        spec = setup.hard(BLOCKS[0], net)
-        model = models.build(spec.model, dataset.shape, spec.data.classes, seed=0)
-        model.see(dataset.train.images[:1000])
-        few = dataset.train.take(torch.arange(min(len(dataset.train), 8 * spec.recipe.batch_size)))
-        once, held = replace(spec.recipe, epochs=1), few.take(torch.arange(1))
-        seconds = []
         for _ in range(2):  # the first time pays for what is made once
-            began = time.perf_counter()
-            training.fit(model, few, held, once, spec.loss, seed=0, precision=spec.precision)
-            seconds.append(time.perf_counter() - began)
-        return len(few) / min(seconds)
+            with tempfile.TemporaryDirectory() as folder:
+                store = Store(folder)
+                store.prepare()
+                for net, seen, spec in runs:
+                    about = run.execute(spec, store)["provenance"]
+                    beside = about["seconds"] - about["training_seconds"]
+                    found[net, seen] = Speed(about["images_per_second"], beside)
     finally:
         torch.set_num_threads(threads)
+    return found
 
 
 def _planned(name: str) -> list[RunSpec]:
@@ -299,10 +322,17 @@ def _planned(name: str) -> list[RunSpec]:
 
 
 def _seconds(
-    target: Path, request: Request, about: dict[str, Any], epochs: int, speed: dict[str, float]
+    target: Path,
+    request: Request,
+    about: dict[str, Any],
+    epochs: int,
+    speeds: dict[tuple[str, bool], Speed],
 ) -> float:
     """How long the profile would take with so many epochs, whose files it writes."""
     _write(target, request, about, epochs)
-    specs = _planned(request.name)
-    images = sum(about["images"] * s.recipe.epochs / speed[s.model.label] for s in specs)
-    return (images + BESIDE * len(specs)) / cores() + AROUND
+    total = 0.0
+    for spec in _planned(request.name):
+        seen = spec.teacher is not None and spec.recipe.augmentation != "none"
+        speed = speeds.get((spec.model.label, seen)) or speeds[spec.model.label, False]
+        total += speed.beside + about["images"] * spec.recipe.epochs / speed.images
+    return total / cores() + AROUND

@@ -109,8 +109,8 @@ def load(spec: DataSpec, root: str | Path | None = None, device: str = "cpu") ->
     held_out, rest = stratified(train.labels, spec.validation, SPLIT_SEED)
     chosen = rest[selected(train.labels[rest], spec.omit, spec.keep)]
     transfer = subset(train.take(chosen), spec)
-    parts = (s.to(device) for s in (transfer, train.take(held_out), test))
-    return Dataset(spec.name, *parts, classes)
+    transfer, held, test = (s.to(device) for s in (transfer, train.take(held_out), test))
+    return Dataset(spec.name, transfer, held, test, classes)
 
 
 def subset(train: Split, spec: DataSpec) -> Split:

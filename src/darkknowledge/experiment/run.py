@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
@@ -119,9 +120,9 @@ def give(model: models.Network, spec: RunSpec) -> None:
     """Load the weights that are given into a net. Raises SpecError if they are not such a net's."""
     try:
         models.load_state(model, given(spec.given))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
-        fit = f"{spec.model.label} with {spec.data.classes} classes"
+        fit = f"{spec.model.label} with {spec.data.classes} classes, as .safetensors"
         raise SpecError(f"The given weights are not those of {fit}: {reason}") from None
 
 

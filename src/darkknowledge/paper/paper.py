@@ -234,15 +234,19 @@ class Paper:
         found: pd.DataFrame = QUESTIONS[question].exhibits.TABLES[what](findings)
         return found
 
+    def title(self, question: str) -> str:
+        """What a question is called; a user's own classes need not be digits."""
+        title = QUESTIONS[question].title
+        return title.replace("digit", "class") if self.own else title
+
     def headlines(self) -> pd.DataFrame:
         """The study in seven answers: a line per question that has records."""
         rows = []
-        for q, question in QUESTIONS.items():
+        for q in QUESTIONS:
             if self.everything[q]:
                 primary = next(c for c in self.claims[q].values() if c.family == PRIMARY)
                 short, place = ("Why", "why") if q == "q7" else (q.upper(), q)
-                title = question.title.replace("digit", "class" if self.own else "digit")
-                where, said = f"[{title}](#sec-{place})", self.text(q, "headline")
+                where, said = f"[{self.title(q)}](#sec-{place})", self.text(q, "headline")
                 rows.append([short, where, said, tables.effect(primary)])
         return pd.DataFrame(rows, columns=["Q", "question", "answer", "difference"])
 
@@ -293,7 +297,7 @@ class Paper:
         first sentence of its function's docstring."""
         parts = []
         for q in self.findings:
-            parts.append(f"# {q.upper()}: {QUESTIONS[q].title} {{#sec-s-{q}}}")
+            parts.append(f"# {q.upper()}: {self.title(q)} {{#sec-s-{q}}}")
             made = {name: make.__doc__ or "" for name, make in QUESTIONS[q].exhibits.TABLES.items()}
             for name, said in (made | {"claims": tables.claims.__doc__ or ""}).items():
                 caption = " ".join(said.partition(".")[0].split())

@@ -29,7 +29,6 @@ from darkknowledge.spec import (
     TRUE_LABELS,
     DataSpec,
     LossSpec,
-    ModelSpec,
     Recipe,
     RunSpec,
     SpecError,
@@ -112,7 +111,11 @@ class Setup:
         """The data, or what ``subset``, fields of DataSpec, leaves of them."""
         if self.dataset != OWN:
             return data_spec(self.dataset, self.validation, **subset)
-        own = {"side": self.image_size, "grey": self.grey, "classes": len(self.classes)}
+        own: dict[str, Any] = {
+            "side": self.image_size,
+            "grey": self.grey,
+            "classes": len(self.classes),
+        }
         return DataSpec(self.name, self.fingerprint, self.validation, **own, **subset)
 
     def teacher_of(self, block: int, **rest: Any) -> RunSpec:
@@ -122,7 +125,7 @@ class Setup:
         path = place(self.teacher_weights)
         if not path.is_file():
             raise SpecError(f"teacher_weights names {path}, but there is no such file.")
-        net = ModelSpec.named(self.teacher, code=config.code_of(self.teacher))
+        net, _ = config.split_recipe(self.teacher_recipe, self.teacher)
         untrained, machine = Recipe("sgd", 1.0, 0, 1), (self.precision, self.device)
         found = RunSpec(self.data(), net, untrained, block, TRUE_LABELS, None, *machine)
         return replace(found, given=_sha256(path, path.stat().st_mtime_ns))

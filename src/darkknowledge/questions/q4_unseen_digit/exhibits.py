@@ -16,14 +16,14 @@ from darkknowledge.evidence import plots, stats, tables, text
 from darkknowledge.evidence.arms import ARMS, BLACK, GREY, SKY, label
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import Sample, average, sample
-from darkknowledge.questions.q4_unseen_digit.findings import called, digits, recalls
+from darkknowledge.questions.q4_unseen_digit.findings import called, digits, recalls, things
 
 #: What recognises the digit, by its name in :func:`recalls`.
 LOOKS = {
     "hard_label_free": replace(ARMS["hard"], label="hard labels, shifted"),
     "kd_none": replace(ARMS["kd"], label="distilled, not shifted", colour=SKY, marker="d"),
     "kd_label_free": replace(ARMS["kd"], label="distilled, shifted"),
-    "seen": replace(ARMS["kd"], label="saw the digit", colour=BLACK, marker="|"),
+    "seen": replace(ARMS["kd"], label="saw it", colour=BLACK, marker="|"),
 }
 #: What the shift moves, joined by a bar.
 MOVED = ("kd_none", "kd_label_free")
@@ -87,7 +87,7 @@ def _named(axis: Axes, row: dict[str, Sample], height: int) -> None:
 
 
 def by_digit(f: Findings) -> pd.DataFrame:
-    """One row per omitted digit: recall by arm and shift, what the digit is taken for without a shift,
+    """One row per omitted class: recall by arm and shift, what the class is taken for without a shift,
     the bias, and the errors in all."""
     found = recalls(f)
     kinds = {"not shifted": "none", "shifted": "label_free"}
@@ -98,13 +98,13 @@ def by_digit(f: Findings) -> pd.DataFrame:
         errors = {kind: f.sample(f"errors_{shift}", **where) for kind, shift in kinds.items()}
         rows.append(
             {
-                "omitted": text.plain(called(f, digit)),
+                f"omitted {things(f)[0]}": text.plain(called(f, digit)),
                 "hard labels, shifted (%)": text.number(found["hard_label_free"][digit].mean),
                 **{
                     f"distilled, {kind} (%)": text.cell(found[f"kd_{shift}"][digit].effect(), 1)
                     for kind, shift in kinds.items()
                 },
-                "saw the digit (%)": text.number(found["seen"][digit].mean),
+                "saw it (%)": text.number(found["seen"][digit].mean),
                 "taken for": _taken_for(f, digit),
                 "bias": text.signed(f.sample("bias_label_free", **where).mean, 2),
                 "errors, not shifted": text.errors(errors["not shifted"].mean),
@@ -115,12 +115,12 @@ def by_digit(f: Findings) -> pd.DataFrame:
 
 
 def few_digits(f: Findings) -> pd.DataFrame:
-    """Trained on few digits alone: test errors by arm and shift."""
+    """Trained on few classes alone: test errors by arm and shift."""
     few, kinds = f.frame[f.frame["kept"] != ""], {"not shifted": "none", "shifted": "label_free"}
     return pd.DataFrame(
         {
             "arm": label(arm),
-            "digits": text.joined(text.plain(called(f, digit)) for digit in kept.split()),
+            things(f)[1]: text.joined(text.plain(called(f, digit)) for digit in kept.split()),
             **{
                 name: text.cell(sample(few, f"errors_{shift}", arm=arm, kept=kept).effect())
                 for name, shift in (kinds | {"by test labels": "oracle"}).items()

@@ -25,6 +25,11 @@ def digits(f: Findings) -> list[str]:
     return [digit for digit in dict.fromkeys(f.frame["omitted"]) if digit]
 
 
+def things(f: Findings) -> tuple[str, str]:
+    """What the classes are, one and several: digits, or a user's own classes."""
+    return ("digit", "digits") if f.dataset in DIGITS else ("class", "classes")
+
+
 def called(f: Findings, digit: str | int) -> str:
     """What a class is called: digits in the plural, others by their names."""
     return NAMES[int(digit)] if f.dataset in DIGITS else f.called(digit)
@@ -54,14 +59,15 @@ def claims(f: Findings) -> None:
     recall = {name: average([*by_digit.values()]) for name, by_digit in recalls(f).items()}
     points: dict[str, Any] = {"unit": "points", "digits": digits(f)}
     shifted = recall["kd_label_free"]
-    subject = "distilled without the digit, shifted"
-    f.claim("vs_seen", subject, "distilled on all digits", shifted - recall["seen"], **points)
+    one, several = things(f)
+    subject = f"distilled without the {one}, shifted"
+    f.claim("vs_seen", subject, f"distilled on all {several}", shifted - recall["seen"], **points)
     gain, control = shifted - recall["hard_label_free"], "hard labels without it, shifted"
     f.claim("vs_hard", subject, control, gain, *FAMILY, **points)
     f.claim("vs_none", subject, "not shifted", shifted - recall["kd_none"], *FAMILY, **points)
     rows = f.frame[f.frame["kept"] != ""]  # of no digits in particular: there may be none
     kd, hard = (samples.sample(rows, "errors_label_free", arm=arm) for arm in ("kd", "hard"))
-    subject, control = "distilled on few digits, shifted", "hard labels on them, shifted"
+    subject, control = f"distilled on few {several}, shifted", "hard labels on them, shifted"
     f.claim("few_vs_hard", subject, control, kd - hard, *FAMILY)
 
 
@@ -87,8 +93,8 @@ def values(f: Findings) -> dict[str, Any]:
         "cost": (others("label_free") - others("none")).mean,
         "omitted": [] if len(omitted) == len(NAMES) else [named(d) for d in omitted],
         "few": [named(d) for d in max(f.frame["kept"]).split()],
-        "thing": "digit" if f.dataset in DIGITS else "class",
-        "things": "digits" if f.dataset in DIGITS else "classes",
+        "thing": things(f)[0],
+        "things": things(f)[1],
         "ours": {name: s.mean for name, s in ours.items() if s.values and f.dataset == "mnist"},
         "temperature": main["temperature"],
         "alpha": main["alpha"],
