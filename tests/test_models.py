@@ -40,7 +40,7 @@ def test_a_net_has_its_known_size_finite_logits_and_is_a_function_of_its_seed(na
     nets = [build(name, seed) for seed in (0, 0, 1)]
     size = cost.static(nets[0], SHAPE)
     assert (size["parameters"], size["flops"] // 2) == SIZES[name]
-    with pytest.raises(SpecError, match="32 by 32"):
+    with pytest.raises(SpecError, match="28 by 28"):
         build(name, shape=(1, 28, 28))
     images = torch.rand(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

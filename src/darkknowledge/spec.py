@@ -241,10 +241,10 @@ def _network(name: Any) -> None:
     if name in MODELS or (isinstance(name, str) and CALLABLE.fullmatch(name)):
         return
     close = difflib.get_close_matches(name, MODELS, n=1) if isinstance(name, str) else ()
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = f" Did you mean {close[0]!r}?" if close else ""
     raise SpecError(
-        f"{shown(name)} is no network: {hint}There are {', '.join(('mlp', *CONVNETS))}, torchvision's by "
-        "their names (as mobilenet_v3_small), and one's own as module:callable."
+        f"The model {shown(name)} is none of {', '.join(('mlp', *CONVNETS))}, of torchvision's (as "
+        f"mobilenet_v3_small), or of one's own as module:callable.{hint}"
     )
 
 

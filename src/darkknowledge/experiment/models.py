@@ -254,7 +254,9 @@ def _made(spec: ModelSpec, classes: int) -> nn.Module:
 def _try(net: nn.Module, spec: ModelSpec, shape: tuple[int, ...], classes: int) -> None:
     """Raise SpecError unless a net makes logits [n, classes] of images of ``shape``, as it is trained."""
     copied = copy.deepcopy(net)  # batch norm takes note of what it sees
-    size = f"images of {shape[1]} by {shape[2]} pixels with {shape[0]} channels"
+    size = (
+        f"images of {shape[1]} by {shape[2]} pixels with {shape[0]} channel{'s'[: shape[0] != 1]}"
+    )
     try:
         with torch.no_grad():
             found = copied.train()(torch.zeros(2, *shape, device=next(net.parameters()).device))
