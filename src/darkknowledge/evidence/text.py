@@ -118,6 +118,11 @@ def seconds(value: float) -> str:
     return f"{value / 3600:.3g} h"
 
 
+def article(name: str) -> str:
+    """A name behind its article: ``an 800-unit network``."""
+    return f"an {name}" if re.match("[aeio]|8|1[18](?!\d)", name) else f"a {name}"
+
+
 def joined(items: Iterable[str]) -> str:
     """``a, b and c``."""
     listed = list(items)
