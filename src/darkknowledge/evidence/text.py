@@ -14,8 +14,10 @@ DATASETS = {
     "mnist": "MNIST",
     "mnist5k": "a subset of MNIST",
     "mnist5k_rgb": "a subset of MNIST in colour",
+    "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "cifar10_jpeg": "CIFAR-10 (JPEG)",
+    "cifar100": "CIFAR-100",
 }
 #: Families of networks as people call them.
 NETWORKS = {"airbench": "convolutional", "plain_cnn": "convolutional", "mlp": ""}

@@ -18,7 +18,7 @@ from darkknowledge.experiment.cards import Card, WeightsError, card_path, read_c
 from darkknowledge.experiment.training import logits
 from darkknowledge.layout import Record
 from darkknowledge.records import Store, atomic_write
-from darkknowledge.spec import DataSpec, ModelSpec
+from darkknowledge.spec import DataSpec, ModelSpec, class_names
 
 #: Other machines round otherwise: this share of the test images may come out differently.
 TOLERANCE = 0.0005
@@ -40,15 +40,13 @@ def write_card(store: Store, record: Record, data_root: str | None = None) -> Pa
     known_as = DataSpec(**spec["data"])
     known = data.load(known_as, data_root)
     model = _network(weights, ModelSpec(**spec["model"]), known.shape, known_as.classes)
-    natural = known_as.name.startswith("cifar")
-    classes = data.CIFAR10_CLASSES if natural else tuple(map(str, range(known_as.classes)))
     card = Card(
         run_id=record["run_id"],
         label=record["label"],
         model=ModelSpec(**spec["model"]),
         data=known_as,
         shape=known.shape,
-        classes=classes,
+        classes=class_names(known_as),
         test_errors=_errors(model, known.test),
         test_images=record["test"]["n"],
         sha256=record["weights_sha256"],
