@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
+from torchvision import datasets
 
 from conftest import REPOSITORY, synthetic_data, synthetic_parts
 from darkknowledge.experiment import data
-from darkknowledge.spec import DataSpec, data_spec
+from darkknowledge.spec import DataSpec, class_names, data_spec
 
 #: 997 labels of five classes of very different size, in no order.
 UNEVEN = torch.repeat_interleave(torch.arange(5), torch.tensor([3, 40, 154, 300, 500]))
@@ -146,8 +151,9 @@ def test_embedded_digits_that_are_missing_or_damaged_are_refused_by_the_package_
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sign", "n"),
-    [("mnist", "MNIST/raw", 55_000), ("cifar10_jpeg", "cifar10-jpeg/train", 45_000)],
-)
+    [("mnist", "MNIST/raw", 55_000), ("cifar10_jpeg", "cifar10-jpeg/train", 45_000),
+     ("fashion_mnist", "FashionMNIST/raw", 55_000), ("cifar100", "cifar-100-python", 45_000)],
+)  # fmt: skip
 def test_the_large_sets_are_whole_where_they_are(name, sign, n):
     root = Path(os.environ.get("DARKKNOWLEDGE_DATA") or REPOSITORY.parent / "shared" / "data")
     if not (root / sign).is_dir():
@@ -155,12 +161,15 @@ def test_the_large_sets_are_whole_where_they_are(name, sign, n):
     found = data.load(data_spec(name, 5000), root)
     data.load.cache_clear()
     assert (len(found.train), len(found.validation), len(found.test)) == (n, 5_000, 10_000)
-    assert set(found.train.labels.tolist()) == set(range(10))
+    assert set(found.train.labels.tolist()) == set(range(len(class_names(name))))
+    if name == "cifar100":  # its files name the classes
+        assert class_names(name) == tuple(datasets.CIFAR100(root).classes)
 
 
-@pytest.fixture
-def few_digits(tmp_path) -> DataSpec:
-    raw = tmp_path / "MNIST" / "raw"
+@pytest.fixture(params=["mnist", "fashion_mnist"])
+def few_digits(request, tmp_path) -> DataSpec:
+    folder = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[request.param]
+    raw = tmp_path / folder / "raw"
     raw.mkdir(parents=True)
     for part, seed in (("train", 1), ("t10k", 2)):
         generator = torch.Generator().manual_seed(seed)
@@ -170,7 +179,125 @@ def few_digits(tmp_path) -> DataSpec:
             header = b"".join(n.to_bytes(4, "big") for n in (magic, *values.shape))
             (raw / f"{part}-{kind}-ubyte").write_bytes(header + values.numpy().tobytes())
     data.load.cache_clear()
-    return DataSpec("mnist", data.fingerprint(*data._mnist(tmp_path)), 10)
+    return DataSpec(request.param, data.fingerprint(*data._LOADERS[request.param](tmp_path)), 10)
+
+
+def raw_of(root: Path) -> Path:
+    """The folder of the few digits."""
+    return next(root.glob("*/raw"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pack(raw: Path, *, keep: bool = False) -> None:
+    """Gzip the files of a folder, and leave the plain ones beside them or not."""
+    for path in [*raw.iterdir()]:
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        if not keep:
+            path.unlink()
+
+
+def test_gzipped_files_are_read_as_they_are_and_nothing_is_written_beside_them(
+    few_digits, tmp_path
+):
+    plain = data.load(few_digits, tmp_path)
+    pack(raw_of(tmp_path))
+    before = contents(tmp_path)
+    data.load.cache_clear()
+    found = data.load(few_digits, tmp_path)
+    assert same(found.train, plain.train) and same(found.test, plain.test)
+    assert contents(tmp_path) == before
+
+
+def test_unpacked_files_come_before_gzipped_ones_and_either_may_be_there(few_digits, tmp_path):
+    raw = raw_of(tmp_path)
+    pack(raw, keep=True)
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(b"never looked at")
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    assert len(data.load(few_digits, tmp_path).test) == 30
+
+
+@pytest.mark.parametrize("damage", [
+    lambda old: b"", lambda old: b"no gzip", lambda old: old[:-9], lambda old: old[:40],
+    lambda old: old[:30] + bytes([old[30] ^ 255]) + old[31:], lambda old: gzip.compress(b"x" * 99),
+    lambda old: gzip.compress(gzip.decompress(old)[:-1])])  # fmt: skip
+def test_a_damaged_gzipped_file_is_refused_in_one_sentence_that_names_it(
+    few_digits, tmp_path, damage
+):
+    pack(raw_of(tmp_path))
+    path = raw_of(tmp_path) / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(data.DataError) as caught:
+        data.load(few_digits, tmp_path)
+    message = str(caught.value)
+    assert str(path) in message and "\n" not in message and ". " not in message
+
+
+#: As CIFAR-100 has them: images [channel, row, column], 100 fine labels, 20 coarse ones.
+FEW = {"train": 300, "test": 200}
+
+
+@pytest.fixture
+def few_of_a_hundred(tmp_path, monkeypatch) -> Path:
+    """A data folder with files like those of CIFAR-100, of a few images, and their MD5 sums in the place
+    of the real ones: the real set cannot be carried along, and torchvision reads no file whose sum
+    it does not know."""
+    folder, kind = tmp_path / "cifar-100-python", datasets.CIFAR100
+    folder.mkdir()
+
+    def put(name: str, body: dict) -> str:
+        content = pickle.dumps(body)
+        (folder / name).write_bytes(content)
+        return hashlib.md5(content).hexdigest()
+
+    sums = {}
+    for part, n in FEW.items():
+        fine = [i % 100 for i in range(n)]
+        pixels = (
+            np.arange(n)[:, None] + np.arange(3072) // 1024
+        )  # number and channel tell the value
+        body = {"data": (pixels % 256).astype(np.uint8), "fine_labels": fine}
+        sums[part] = put(part, body | {"coarse_labels": [label // 5 for label in fine]})
+    meta = put("meta", {"fine_label_names": list(class_names("cifar100"))})
+    monkeypatch.setattr(kind, "train_list", [["train", sums["train"]]])
+    monkeypatch.setattr(kind, "test_list", [["test", sums["test"]]])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": meta})
+    data.load.cache_clear()
+    yield tmp_path
+    data.load.cache_clear()
+
+
+def test_cifar100_has_its_hundred_fine_labels_and_is_checked_before_it_is_read(few_of_a_hundred):
+    spec = data_spec("cifar100", 100)
+    found = data.load(spec, few_of_a_hundred)
+    assert (len(found.train), len(found.validation), len(found.test)) == (200, 100, 200)
+    assert found.shape == (3, 32, 32) and found.test.labels.tolist() == [*range(100)] * 2
+    assert found.test.images[7, :, 3, 5].tolist() == [7, 8, 9]
+    data.load.cache_clear()
+    path = few_of_a_hundred / "cifar-100-python" / "test"
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(data.DataError, match="cifar-100-python") as caught:
+        data.load(spec, few_of_a_hundred)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_contact_sheet_has_a_row_for_each_class_however_many(channels):
+    """Of its first images, in their order; where a class has few, all show as many."""
+    labels = torch.arange(350).flip(0) % 100
+    images = torch.arange(350).remainder(256).to(torch.uint8)[:, None, None, None]
+    split = data.Split(images.expand(-1, channels, 4, 4).contiguous(), labels)
+    chosen = data.examples(split)
+    assert chosen.shape == (100, 3) and (chosen.diff(dim=1) > 0).all()
+    assert (labels[chosen] == torch.arange(100)[:, None]).all()
+    assert chosen[:, 0].tolist() == [int((labels == c).nonzero()[0]) for c in range(100)]
+    with Image.open(io.BytesIO(data.contact_sheet(split, chosen))) as sheet:
+        pixels = torch.from_numpy(np.array(sheet)).reshape(400, 12, channels)
+    assert torch.equal(pixels[1::4, 2::4, 0].long(), chosen % 256)
+    with pytest.raises(data.DataError, match="class 3 "):
+        data.examples(split.take((labels != 3).nonzero()[:, 0]))
 
 
 #: What may become of a file of digits: lost, cut short, emptied, another header, one wrong bit.
@@ -185,7 +312,7 @@ DAMAGES = {
 def test_a_damaged_file_is_refused_in_one_clear_sentence(few_digits, tmp_path, how, file):
     assert len(data.load(few_digits, tmp_path).test) == 30
     data.load.cache_clear()
-    path, change = tmp_path / "MNIST" / "raw" / f"{file}-ubyte", DAMAGES[how]
+    path, change = raw_of(tmp_path) / f"{file}-ubyte", DAMAGES[how]
     path.write_bytes(change(path.read_bytes())) if change else path.unlink()
     with pytest.raises(data.DataError) as caught:
         data.load(few_digits, tmp_path)
@@ -197,7 +324,8 @@ def test_a_damaged_file_is_refused_in_one_clear_sentence(few_digits, tmp_path, h
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("mnist", "nowhere.*gunzip"), ("cifar10", "cifar-10-batches-py"),
+    [("mnist", "nowhere.*MNIST/raw.*gzipped or not"), ("cifar10", "cifar-10-batches-py"),
+     ("fashion_mnist", "FashionMNIST/raw"), ("cifar100", "cifar-100-python/"),
      ("cifar10_jpeg", r"cifar10-jpeg.*DARKKNOWLEDGE_DATA")],
 )  # fmt: skip
 def test_data_that_are_not_there_are_asked_for_by_their_folder(tmp_path, name, says):

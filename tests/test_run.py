@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pandas as pd
 import pytest
 import torch
 
 from conftest import small_grid, small_run
-from darkknowledge import devices
+from darkknowledge import devices, layout
+from darkknowledge.evidence import samples
+from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.stats import mcnemar
 from darkknowledge.experiment import data, metrics, run, training
 from darkknowledge.experiment.run import execute
-from darkknowledge.records import file_sha256
-from darkknowledge.spec import LossSpec
+from darkknowledge.records import Store, file_sha256
+from darkknowledge.spec import LossSpec, data_spec
 
 pytestmark = pytest.mark.usefixtures("synthetic")
 
@@ -139,6 +143,45 @@ def test_a_record_is_never_overwritten_by_a_training_that_comes_out_otherwise(st
     execute(STUDENT, store)  # the same training brings the weights back, and leaves the record
     assert store.read("mnist5k", TEACHER.run_id) == record
     assert file_sha256(path) == record["weights_sha256"]
+
+
+def a_hundred_classes(root: object = None) -> tuple[data.Split, ...]:
+    """300 and 200 random images of 100 classes, with the signature of a loader."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (500, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    whole = data.Split(images, torch.arange(500) % 100)
+    return whole.take(torch.arange(300)), whole.take(torch.arange(300, 500))
+
+
+def test_a_hundred_classes_are_recorded_read_back_and_counted(store, monkeypatch, caplog):
+    """Each as two digits, which no reader takes for two images."""
+    monkeypatch.setitem(data._LOADERS, "cifar100", a_hundred_classes)
+    spec = small_run(data=data_spec("cifar100", 100))
+    written, labels = execute(spec, store), store.labels("cifar100")
+    record = Store(store.root).consistent("cifar100", spec.run_id)
+    assert record == written and not caplog.records
+    assert labels == "".join(f"{c:02}" for c in range(100)) * 2
+    assert len(record["predictions"]) == 400 and record["test"]["n"] == 200
+    said = [int(record["predictions"][i : i + 2]) for i in range(0, 400, 2)]
+    errors = sum(one != i % 100 for i, one in enumerate(said))
+    assert record["test"]["errors"] == errors
+    assert mcnemar(record["predictions"], labels, labels, 2).only_second == errors
+    for known in (record, None):  # before there is any record too
+        frame = pd.DataFrame({"dataset": ["cifar100"], "record": [known]})
+        found = Findings("q1", frame, {"cifar100": labels})
+        found.claim("one", "kd", "hard", samples.Sample({}, frozenset(), {}, {}))
+        assert found.claims["one"].images == found.images("cifar100") == 200
+        assert found.claims["one"].delta == 1.0  # 0.5 %
+    # A shift by one digit keeps what the text consists of, and is refused.
+    text = record["predictions"]
+    forged = {**record, "predictions": text[1:] + text[:1]}
+    for known in (labels, ""):
+        with pytest.raises(ValueError, match="predictions"):
+            layout.check(forged, layout.Record, known)
+    for odd in (text[:-1], text[:-1] + " ", text[:-1] + "\N{ARABIC-INDIC DIGIT ONE}"):
+        for known in (labels, ""):
+            with pytest.raises(ValueError, match="predictions"):
+                layout.check({**record, "predictions": odd}, layout.Record, known)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 11, 100, 101])

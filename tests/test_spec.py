@@ -8,12 +8,22 @@ import hashlib
 import re
 
 import pytest
+from torchvision.datasets import FashionMNIST
 
 from conftest import small_grid, small_run
 from darkknowledge import spec
 from darkknowledge.experiment import data
 from darkknowledge.experiment.losses import LOSSES
-from darkknowledge.spec import DataSpec, LossSpec, ModelSpec, Recipe, RunSpec, SpecError, data_spec
+from darkknowledge.spec import (
+    DataSpec,
+    LossSpec,
+    ModelSpec,
+    Recipe,
+    RunSpec,
+    SpecError,
+    class_names,
+    data_spec,
+)
 
 PRINT = "0" * 64
 
@@ -97,10 +107,26 @@ def test_no_field_of_a_spec_is_a_path():
 def test_the_names_that_a_spec_allows_are_those_that_the_code_knows():
     assert set(spec.MODES) == set(LOSSES) >= set(spec.TEACHER_MODES)
     assert set(spec.FINGERPRINTS) == set(data._LOADERS) == set(data.SOURCES)
+    assert set(spec.FINGERPRINTS) == set(spec.CLASS_NAMES)
     assert set(spec.AUGMENTATIONS) == set(data.AUGMENT)
     for name in data.FINGERPRINTS:
         assert re.fullmatch(r"[0-9a-f]{64}|md5:[0-9a-f]{32}", data_spec(name, 500).fingerprint)
     assert len({s.label for s in (*small_grid(), small_run(model=ModelSpec("mlp", (8,))))}) == 4
+
+
+def test_every_data_set_has_a_name_for_each_of_its_classes():
+    """Ten are a spec's default: the addresses of such runs do not tell their number."""
+    for name in spec.FINGERPRINTS:
+        known, names = data_spec(name, 500), class_names(name)
+        assert class_names(known) == names and len(set(names)) == known.classes
+        assert ("classes" in small_run(data=known).canonical()["data"]) == (len(names) != 10)
+    assert class_names("mnist5k") == tuple("0123456789")
+    assert class_names("fashion_mnist") == tuple(FashionMNIST.classes)
+    assert class_names("cifar10_jpeg") == class_names("cifar10") == data.CIFAR10_CLASSES
+    hundred = class_names("cifar100")
+    assert len(hundred) == 100 and list(hundred) == sorted(hundred)
+    with pytest.raises(SpecError, match="cifar100"):
+        class_names("cifar1000")
 
 
 def digits(**changes):

@@ -244,9 +244,11 @@ def fits(record: Record, labels: str) -> bool:
         return False
     said = {(true, other): n for true, row in rows for other, n in enumerate(row) if n}
     if len(rows) > 10:
-        pairs = Counter(zip(_each(labels, len(rows)), _each(called, len(rows)), strict=True))
-        whole = (labels + called).isdecimal()
-        return whole and said == {(int(a), int(b)): n for (a, b), n in pairs.items()}
+        try:
+            pairs = Counter(zip(_each(labels, len(rows)), _each(called, len(rows)), strict=True))
+        except ValueError:
+            return False
+        return said == {(int(a), int(b)): n for (a, b), n in pairs.items()}
     # A byte an image, which holds both classes, is counted ten times as fast: there are many records.
     high, images = _true(labels)
     low = int.from_bytes(called.encode("ascii", "replace").translate(_LOW), "big")
@@ -271,9 +273,16 @@ def _true(labels: str) -> tuple[int, Counter[str]]:
     return int.from_bytes(high, "big"), Counter(labels)
 
 
+def digits_each(classes: int) -> int:
+    """With how many digits labels and predictions write each class where there are so many classes."""
+    return len(str(classes - 1))
+
+
 def _each(text: str, classes: int) -> list[str]:
-    """The equally long numbers that a text consists of, one per class."""
-    width = len(str(classes - 1))
+    """The equally long numbers that a text consists of, one per image. Raises ValueError."""
+    width = digits_each(classes)
+    if len(text) % width or not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"predictions are not numbers of {width} digits, one after the other")
     return [text[i : i + width] for i in range(0, len(text), width)]
 
 

@@ -43,8 +43,8 @@ PROBE = 100_000
 LATENCY_TABLE = "q1_latency.csv"
 #: Q2's exhibit beside its table: what a teacher says of the first test image of each class.
 SOFT_LABELS = "q2_soft_labels.json"
-#: Beside the records of a data set: the true classes of its test images, one digit each (paired
-#: tests need them and the report has no data set), and a contact sheet of some test images.
+#: Beside the records of a data set: the true classes of its test images, equally long numbers
+#: (paired tests need them and the report has no data set), and a contact sheet of some test images.
 LABELS = "test_labels.txt"
 EXAMPLES = "test_examples.png"
 #: What its classes are called.
@@ -335,7 +335,7 @@ class Store:
         atomic_write(path, content)
 
     def labels(self, dataset: str) -> str:
-        """The true classes of a data set's test images, one digit each. Raises RecordError."""
+        """The true classes of a data set's test images, as a record's predictions. Raises RecordError."""
         path = self.labels_path(dataset)
         if found := self._labels(dataset):
             return found

@@ -24,13 +24,40 @@ from typing import Any
 RECIPE_VERSION = 2
 
 #: SHA-256 over the images and labels of training and test set, in that order; for image trees over
-#: their files (decoders differ in the last bit); for CIFAR-10 the MD5 that torchvision checks.
+#: their files (decoders differ in the last bit); for CIFAR the MD5 of the archive that torchvision
+#: unpacks.
 FINGERPRINTS = {
     "mnist": "e0130f111822ed58de3ba94ad450971c80ee446d2ff4d08e2b4c8e8be16eae50",
     "mnist5k": "b2db934fad5270e45fdba4d4fb8d2b47a07a6f88ec58d07fd1330c2e3116d54e",
     "mnist5k_rgb": "d7230aae07dd22bb149e1a43a4ee6248daa39f7aaf3c203a4e90a12bddfbe9b6",
+    "fashion_mnist": "a06d3266794aa0147787f49603795ec5e8a32fac55270d9b4ac38d415b342e8c",
     "cifar10": "md5:c58f30108f718f92721af3b95e74349a",
     "cifar10_jpeg": "8f2f77ec36d282d215026ab23dfdfecf0f900826092b4f7a8bbc11763bf6a69e",
+    "cifar100": "md5:eb9058c3a382ffc7106e4002c42a8d85",
+}
+DIGITS = tuple("0123456789")
+CIFAR10_CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+#: The names of the classes of each set, in the order of its labels.
+CLASS_NAMES = {
+    **dict.fromkeys(("mnist", "mnist5k", "mnist5k_rgb"), DIGITS),
+    "fashion_mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    **dict.fromkeys(("cifar10", "cifar10_jpeg"), CIFAR10_CLASSES),
+    "cifar100": tuple(
+        """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+        butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab
+        crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard
+        lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom
+        oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+        possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake
+        spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
+        train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()
+    ),
 }
 #: Convolutional nets for 32 by 32 RGB images.
 CONVNETS = (
@@ -230,7 +257,10 @@ class DataSpec:
 
 
 def data_spec(name: str, validation: int, **subset: Any) -> DataSpec:
-    """The DataSpec of a data set that this package knows, with its pinned fingerprint."""
+    """The DataSpec of a data set that this package knows, with its pinned fingerprint and its number of
+    classes."""
+    if name in CLASS_NAMES:
+        subset = {"classes": len(CLASS_NAMES[name])} | subset
     return DataSpec(name, FINGERPRINTS.get(name, "?"), validation, **subset)
 
 
@@ -246,6 +276,14 @@ def _network(name: Any) -> None:
         f"The model {shown(name)} is none of {', '.join(('mlp', *CONVNETS))}, of torchvision's (as "
         f"mobilenet_v3_small), or of one's own as module:callable.{hint}"
     )
+
+
+def class_names(known: DataSpec | str) -> tuple[str, ...]:
+    """The names of a data set's classes in the order of its labels: of a set of this package by its
+    name, of any other by its spec, where they are the numbers from 0. Raises SpecError."""
+    if isinstance(known, str):
+        return CLASS_NAMES[choose("dataset", known, CLASS_NAMES)]
+    return CLASS_NAMES.get(known.name) or tuple(map(str, range(known.classes)))
 
 
 @dataclass(frozen=True)

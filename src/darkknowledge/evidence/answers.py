@@ -18,7 +18,9 @@ import jinja2
 from darkknowledge.evidence import text
 
 #: What templates may use beside Jinja's own.
-WORDS = "article blocks bounds effect errors joined network number percent seconds signed told values"
+WORDS = (
+    "article blocks bounds effect errors joined network number percent seconds signed told values"
+)
 FILTERS = {name: getattr(text, name) for name in WORDS.split()}
 
 

@@ -15,6 +15,8 @@ from darkknowledge.evidence import samples
 from darkknowledge.evidence import stats as st
 from darkknowledge.evidence.samples import Measure, Sample
 from darkknowledge.evidence.stats import Effect, Verdict
+from darkknowledge.layout import digits_each
+from darkknowledge.spec import CLASS_NAMES, DIGITS
 
 #: The family of the primary claims, one per question and one for the discussion, and how many they are.
 PRIMARY, PRIMARIES = "primary", 7
@@ -131,7 +133,12 @@ class Findings:
 
     def images(self, dataset: str) -> int:
         """How many test images a data set has; 0 where that is not known yet."""
-        return len(self.labels.get(dataset, ""))
+        labels, classes = self.labels.get(dataset, ""), len(CLASS_NAMES.get(dataset, DIGITS))
+        for name, record in zip(self.frame["dataset"], self.frame["record"], strict=True):
+            if name == dataset and record:
+                classes = record["spec"]["data"]["classes"]
+                break
+        return len(labels) // digits_each(classes)
 
     @property
     def dataset(self) -> str:

@@ -15,9 +15,13 @@ DATASETS = {
     "mnist": "MNIST",
     "mnist5k": "a subset of MNIST",
     "mnist5k_rgb": "a subset of MNIST in colour",
+    "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "cifar10_jpeg": "CIFAR-10 (JPEG)",
+    "cifar100": "CIFAR-100",
 }
+#: Those of the study; what is said of all others speaks of a user's own data.
+STUDIED = ("mnist", "mnist5k", "mnist5k_rgb", "cifar10", "cifar10_jpeg")
 #: Families of networks as people call them.
 NETWORKS = {"airbench": "convolutional", "plain_cnn": "convolutional", "mlp": ""}
 

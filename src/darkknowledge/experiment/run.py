@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from darkknowledge import __version__, config, devices
 from darkknowledge.experiment import cost, data, metrics, models
 from darkknowledge.experiment.training import Epoch, NonFiniteLoss, fit, logits, stream_seed
-from darkknowledge.layout import Record
+from darkknowledge.layout import Record, digits_each
 from darkknowledge.records import CLASSES, EXAMPLES, LABELS, Store, atomic_write, file_sha256
 from darkknowledge.spec import RECIPE_VERSION, RunSpec, SpecError
 
@@ -256,7 +256,7 @@ def _circumstances(spec: RunSpec) -> dict[str, Any]:
 
 def as_text(labels: Tensor, classes: int) -> str:
     """Classes [n] as one string of equally long numbers: a digit each for up to ten classes."""
-    width = len(str(classes - 1))
+    width = digits_each(classes)
     return "".join(f"{label:0{width}}" for label in labels.tolist())
 
 

@@ -168,7 +168,8 @@ def in_words(seconds: float) -> str:
 def images(spec: RunSpec) -> float:
     """Images that a run trains on, each once per epoch, as if all classes had as many."""
     own = spec.data
-    size = {"mnist": 60_000, "mnist5k": 4_000, "mnist5k_rgb": 4_000}.get(own.name, 50_000)
+    sizes = {"mnist": 60_000, "fashion_mnist": 60_000, "mnist5k": 4_000, "mnist5k_rgb": 4_000}
+    size = sizes.get(own.name, 50_000)
     share = 1 - own.share if own.complement else 1.0 if own.unlabelled else own.share
     return (
         spec.recipe.epochs * (size - own.validation) * share * (1 - len(own.unseen) / own.classes)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from darkknowledge.evidence import stats, text
 from darkknowledge.evidence.claims import Claim, Findings
+from darkknowledge.layout import digits_each
 from darkknowledge.paper import conventions as others
 from darkknowledge.records import read_csv
 from darkknowledge.spec import ModelSpec
@@ -162,7 +163,7 @@ def mcnemar(f: Findings, first: Mapping[str, Any], second: Mapping[str, Any]) ->
     for block in (f.sample(**first) - f.sample(**second)).pure.values:
         pair = [f.rows(block=block, **where).iloc[0] for where in (first, second)]
         truth, one, other = f.labels[pair[0]["dataset"]], *(run["record"] for run in pair)
-        width = len(truth) // one["test"]["n"]
+        width = digits_each(one["spec"]["data"]["classes"])
         test = stats.mcnemar(one["predictions"], other["predictions"], truth, width)
         rows.append([str(block), str(test.only_first), str(test.only_second), text.p_value(test.p)])
     return pd.DataFrame(rows, columns=["block", "only first right", "only second right", "p"])

@@ -97,9 +97,12 @@ class Paper:
 
     @property
     def own(self) -> bool:
-        """Whether this is a paper on a user's own data, not on those of the study."""
+        """Whether this is a paper on a user's own data: on others than the study's, or by a profile that
+        brings its own setups."""
+        if (project_root() / "params" / self.profile / "setups.yaml").is_file():
+            return True
         return any(
-            name not in text.DATASETS for frame in self.frames.values() for name in frame["dataset"]
+            name not in text.STUDIED for frame in self.frames.values() for name in frame["dataset"]
         )
 
     @functools.cached_property

@@ -51,7 +51,7 @@ def values(f: Findings) -> dict[str, Any]:
         "view": VIEWS.get(
             next((r["spec"]["recipe"]["augmentation"] for r in jittered), ""), "augmented"
         ),
-        "tuned": f.dataset in text.DATASETS,
+        "tuned": f.dataset in text.STUDIED,
         "student": main["model"],
         "temperature": main["temperature"],
         "alpha": main["alpha"],
