@@ -124,7 +124,7 @@ def seconds(value: float) -> str:
 
 def article(name: str) -> str:
     """A name behind its article: ``an 800-unit network``."""
-    return f"an {name}" if re.match("[aeio]|8|1[18](?!\d)", name) else f"a {name}"
+    return f"an {name}" if re.match(r"[aeio]|8|1[18](?!\d)", name) else f"a {name}"
 
 
 def joined(items: Iterable[str]) -> str:
