@@ -170,10 +170,12 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
         "classes": classes,
         "images": images - validation,
     }
-    few, many = min(counts), max(counts)
+    few, many = (f"{count:,}" for count in (min(counts), max(counts)))
+    each = few if few == many else f"{few} to {many}"
+    colour = "grey" if grey else "colour"
     told = [
-        f"{images + tested:,} {'grey' if grey else 'colour'} images of {len(counts)} classes ({few:,} to "
-        f"{many:,} of each to train on), {side} by {side} pixels; {tested:,} of them for the test."
+        f"{images + tested:,} {colour} images of {len(counts)} classes ({each} of each to train on), "
+        f"{side} by {side} pixels; {tested:,} of them for the test."
     ]
     return about, told
 
