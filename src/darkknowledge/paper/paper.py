@@ -178,8 +178,17 @@ class Paper:
                 "published": len(self.scorecard),
                 "profile": self.profile,
                 "data": self.data_in_words(),
+                "interim": self.interim(),
             }
         )
+
+    def interim(self) -> tuple[int, int] | None:
+        """How many blocks every primary claim has, and how many are planned; None once all are in."""
+        every = [claim for claims in self.claims.values() for claim in claims.values()]
+        primary = [claim for claim in every if claim.family == PRIMARY]
+        n = min((claim.effect.n for claim in primary), default=0)
+        planned = min((claim.planned for claim in primary), default=0)
+        return (n, planned) if n < planned else None
 
     def data_in_words(self) -> dict[str, Any]:
         """Of the first data set: what it and its classes are called, and the images of each split."""
