@@ -20,6 +20,7 @@ WITHOUT_TORCH = (
     "spec config study records layout cli doctor experiment.survey questions.checks "
     "questions.params questions.registry evidence.claims evidence.answers evidence.tables "
     "paper.paper paper.rendering paper.editions paper.execution paper.notebooks"
+    "experiment.export"
 ).split()
 
 
