@@ -1,4 +1,4 @@
-"""The command line: train, run, render, publish, status, claims, doctor, weights, export,
+"""The command line: train, run, render, publish, status, claims, curves, doctor, weights, export,
 evaluate, predict.
 
 ``train`` hands its runs to an engine if asked to: ``train PROFILE --engine snakemake -- ARGUMENTS``.
@@ -148,6 +148,14 @@ def _parser() -> argparse.ArgumentParser:
         "Write the card of each net whose weights are published; train those again that are lost."
     )
     command("weights", _weights, what, questions=False)
+    what = "Draw the learning curves of a profile's runs: loss parts and validation accuracy."
+    curves = command("curves", _curves, what)
+    what = "only these runs, by run_id or its first digits"
+    curves.add_argument("--run", nargs="+", metavar="RUN_ID", help=what)
+    what = "an .svg, .png or .pdf (default: _output/PROFILE/curves.svg)"
+    curves.add_argument("--to", type=Path, metavar="FILE", help=what)
+    what = "write them for TensorBoard, into FOLDER/ARM/RUN_ID; draws a figure only where --to asks"
+    curves.add_argument("--tensorboard", type=Path, metavar="FOLDER", help=what)
     what = "Write trained networks for other programs: fp16 weights, their card, and ONNX."
     export = commands.add_parser("export", help=what, description=what)
     export.set_defaults(action=_export)
@@ -392,6 +400,32 @@ def _weights(arguments: argparse.Namespace) -> int:
             total += record["cost"]["bytes_fp16"]
     print(f"{total / 1e6:.1f} MB in all")
     return LEFT if len(known) < len(nets) or outcome.no_device else 0
+
+
+def _curves(arguments: argparse.Namespace) -> int:
+    from darkknowledge.paper import curves
+
+    store = _store(arguments)
+    if arguments.to:
+        curves.check_target(target := place(arguments.to))
+    else:
+        target = config.project_root() / "_output" / arguments.profile / "curves.svg"
+    if arguments.tensorboard:
+        curves.check_tensorboard(folder := place(arguments.tensorboard))
+    planned = curves.rows(arguments.profile, arguments.questions, store)
+    found, without = curves.read(planned, arguments.run, store)
+    if not found:
+        do = f"call 'darkknowledge train {arguments.profile}' first"
+        raise RecordError(f"No run that was asked for has a learning curve yet: {do}.")
+    if arguments.tensorboard:
+        print(f"{curves.write_events(found, folder)} runs in {folder}")
+    if arguments.to or not arguments.tensorboard:
+        curves.save(curves.figure(found), target)
+        print(target)
+    if without:
+        counts = (f"{n} run{'s' * (n > 1)} {reason}" for reason, n in without.items())
+        print(f"Not shown: {', '.join(counts)}.", file=sys.stderr)
+    return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
