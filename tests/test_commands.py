@@ -78,6 +78,11 @@ REFUSED = {
     "claims papers": "papers",
     "weights papers": "Did you mean 'paper'",
     "evaluate README.md": "card",
+    "export 0000000000000000": "No run in",
+    "export 12": "at least 4 digits",
+    "curves papers": "Did you mean 'paper'",
+    "curves paper --to curves.gif": ".svg, .png, .pdf",
+    "train paper --weights": "--only",
     f"predict {CARD.with_suffix('.safetensors')} nowhere.png": "nowhere.png",
 }
 

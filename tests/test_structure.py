@@ -19,7 +19,8 @@ BARE = set("torch torchvision numpy pandas yaml safetensors tqdm filelock PIL".s
 WITHOUT_TORCH = (
     "spec config study records layout cli doctor experiment.survey questions.checks "
     "questions.params questions.registry evidence.claims evidence.answers evidence.tables "
-    "paper.paper paper.rendering paper.editions paper.execution paper.notebooks"
+    "paper.paper paper.rendering paper.editions paper.execution paper.notebooks paper.curves "
+    "experiment.export"
 ).split()
 
 

@@ -1,4 +1,4 @@
-"""The command line: new, train, run, render, publish, status, claims, doctor, weights,
+"""The command line: new, train, run, render, publish, status, claims, curves, doctor, weights, export,
 evaluate, predict.
 
 ``train`` hands its runs to an engine if asked to: ``train PROFILE --engine snakemake -- ARGUMENTS``.
@@ -133,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RUN_ID",
         help="train just these runs, one after the other in this process, and write no table",
     )
+    what = "with --only: train those of them again whose weights are not here"
+    train.add_argument("--weights", action="store_true", help=what)
     command("run", _run, "Execute a profile's notebooks through Papermill.")
     render = command("render", _render, "Render a profile's report.", questions=False)
     formats = "html, typst (a PDF) or gfm (Markdown), and with Quarto any of its formats"
@@ -146,6 +148,22 @@ def _parser() -> argparse.ArgumentParser:
         "Write the card of each net whose weights are published; train those again that are lost."
     )
     command("weights", _weights, what, questions=False)
+    what = "Draw the learning curves of a profile's runs: loss parts and validation accuracy."
+    curves = command("curves", _curves, what)
+    what = "only these runs, by run_id or its first digits"
+    curves.add_argument("--run", nargs="+", metavar="RUN_ID", help=what)
+    what = "an .svg, .png or .pdf (default: _output/PROFILE/curves.svg)"
+    curves.add_argument("--to", type=Path, metavar="FILE", help=what)
+    what = "write them for TensorBoard, into FOLDER/ARM/RUN_ID; draws a figure only where --to asks"
+    curves.add_argument("--tensorboard", type=Path, metavar="FOLDER", help=what)
+    what = "Write trained networks for other programs: fp16 weights, their card, and ONNX."
+    export = commands.add_parser("export", help=what, description=what)
+    export.set_defaults(action=_export)
+    what = "the run_id of a stored run, or at least four of its first digits"
+    export.add_argument("runs", nargs="+", metavar="RUN", help=what)
+    what = "folder to write into (default: exported/)"
+    export.add_argument("--to", type=Path, metavar="FOLDER", help=what)
+    export.add_argument("--results", type=Path, help="results folder (default: results/)")
     evaluate = commands.add_parser("evaluate", help="Count the test errors of published weights.")
     evaluate.set_defaults(action=_evaluate)
     predict = commands.add_parser("predict", help="Class probabilities of PNG or JPEG images.")
@@ -218,6 +236,8 @@ def _train(arguments: argparse.Namespace) -> int:
         from darkknowledge.experiment import workers
 
         teachers, progress = survey.teachers(specs), not arguments.quiet
+        if arguments.weights:
+            teachers |= {spec.run_id for spec in named}
         outcome = workers.alone(named, store, data_root, teachers=teachers, progress=progress)
         # A job without a record has failed: its students must not start.
         return FAILED if _report(outcome, store, planned) or outcome.diverged else 0
@@ -264,6 +284,8 @@ def _check_train(arguments: argparse.Namespace) -> None:
     if not arguments.minutes > 0:
         raise SpecError(f"--minutes is {arguments.minutes:g}, but must be greater than 0.")
     integer("--jobs", arguments.jobs)
+    if arguments.weights and not arguments.only:
+        raise SpecError("--weights goes with --only, which names the runs: add it.")
     if arguments.to_engine and not arguments.engine:
         raise SpecError("What stands after -- goes to an engine: add --engine snakemake before it.")
     if (arguments.engine or arguments.only) and (arguments.jobs or arguments.minutes < math.inf):
@@ -395,6 +417,45 @@ def _weights(arguments: argparse.Namespace) -> int:
             total += record["cost"]["bytes_fp16"]
     print(f"{total / 1e6:.1f} MB in all")
     return LEFT if len(known) < len(nets) or outcome.no_device else 0
+
+
+def _curves(arguments: argparse.Namespace) -> int:
+    from darkknowledge.paper import curves
+
+    store = _store(arguments)
+    if arguments.to:
+        curves.check_target(target := place(arguments.to))
+    else:
+        target = config.project_root() / "_output" / arguments.profile / "curves.svg"
+    if arguments.tensorboard:
+        curves.check_tensorboard(folder := place(arguments.tensorboard))
+    planned = curves.rows(arguments.profile, arguments.questions, store)
+    found, without = curves.read(planned, arguments.run, store)
+    if not found:
+        do = f"call 'darkknowledge train {arguments.profile}' first"
+        raise RecordError(f"No run that was asked for has a learning curve yet: {do}.")
+    if arguments.tensorboard:
+        print(f"{curves.write_events(found, folder)} runs in {folder}")
+    if arguments.to or not arguments.tensorboard:
+        curves.save(curves.figure(found), target)
+        print(target)
+    if without:
+        counts = (f"{n} run{'s' * (n > 1)} {reason}" for reason, n in without.items())
+        print(f"Not shown: {', '.join(counts)}.", file=sys.stderr)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from darkknowledge.experiment import export
+
+    store = _store(arguments)
+    folder = place(arguments.to) if arguments.to else config.project_root() / "exported"
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(f"--to leads to {folder}, which is no folder: name one.")
+    for record in export.chosen(arguments.runs, store):
+        for path in export.export(record, store, folder):
+            print(path, flush=True)
+    return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from filelock import FileLock, Timeout
 
 from darkknowledge.layout import SHIFTS, Divergence, Record, check, fits
-from darkknowledge.spec import BOUND, place, read_back, run_id_of, shown
+from darkknowledge.spec import BOUND, SpecError, place, read_back, run_id_of, shown
 
 if TYPE_CHECKING:  # it takes a third of a second to load, which only reading a table is worth
     import pandas as pd
@@ -39,6 +39,8 @@ FORMAT = 1
 STILL_SECONDS = 2
 #: Bytes that a results folder must have room for before anything is trained.
 PROBE = 100_000
+#: Digits of a ``run_id`` that may stand for all of it, at the least.
+FEWEST = 4
 #: Q1's latencies, a file beside its table: measured apart from training, and no record.
 LATENCY_TABLE = "q1_latency.csv"
 #: Q2's exhibit beside its table: what a teacher says of the first test image of each class.
@@ -57,6 +59,28 @@ class RecordError(RuntimeError):
 
 class DiskError(RuntimeError):
     """A disk that is full or read-only now; what was stored before is whole."""
+
+
+def unabridged(given: str, run_ids: Iterable[str], where: str) -> str:
+    """The one of ``run_ids`` that ``given`` names, whole or by its first digits. Raises SpecError, with
+    ``where`` these runs are, in words."""
+    known = set(run_ids)
+    if given in known:
+        return given
+    if len(given) < FEWEST:
+        raise SpecError(
+            f"{shown(given)} names no run: give at least {FEWEST} digits of its run_id."
+        )
+    found = sorted(run_id for run_id in known if run_id.startswith(given))
+    if not found:
+        there = "the column run_id of a question's table in results/ lists them"
+        raise SpecError(f"No run {where} has an id that begins with {shown(given)}: {there}.")
+    if len(found) > 1:
+        ids = ", ".join(found[:3]) + ", …" * (len(found) > 3)
+        raise SpecError(
+            f"{shown(given)} begins the ids of {len(found)} runs ({ids}): give more of it."
+        )
+    return found[0]
 
 
 def checksum(body: dict[str, Any]) -> str:
@@ -306,6 +330,13 @@ class Store:
             return True
         except OSError:  # a read-only folder, where nothing can be running
             return False
+
+    def find(self, given: str) -> Run:
+        """The stored run that ``given`` names, by its id or the first digits of that; its record is not
+        read. Raises SpecError."""
+        home = {path.stem: path.parent.name for path in self.root.glob("runs/*/*.json")}
+        run_id = unabridged(given, home, f"in {self.root}")
+        return Run(home[run_id], run_id)
 
     def set_aside(self, dataset: str, run_id: str) -> None:
         """Rename a record that :meth:`read` refuses, so that its run is trained again."""

@@ -52,7 +52,10 @@ class DataError(RuntimeError):
 
 @dataclass(frozen=True)
 class Split:
-    """Images [n, C, H, W] uint8 and their labels [n] int64, on one device."""
+    """Images [n, C, H, W] uint8 and their labels [n] int64, on one device.
+
+    Those of the study are uint8, which a net sees scaled to 0..1. Images that are floating already (or
+    vectors [n, features]) reach it as they are."""
 
     images: Tensor
     labels: Tensor
@@ -190,8 +193,8 @@ def contact_sheet(split: Split, indices: Tensor) -> bytes:
 
 
 def scaled(images: Tensor) -> Tensor:
-    """uint8 pixels to float32 in [0, 1]."""
-    return images.float().div_(255)
+    """uint8 pixels to float32 in [0, 1]; what is floating already is taken as it is, in float32."""
+    return images.float() if images.is_floating_point() else images.float().div_(255)
 
 
 def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:

@@ -25,15 +25,20 @@ TOLERANCE = 0.0005
 log = logging.getLogger(__name__)
 
 
-def write_card(store: Store, record: Record, data_root: str | None = None) -> Path:
-    """Write the card of a stored run beside its weights. Its test errors are counted in fp32, which
-    every machine has; a run in bf16 may have counted a few more or less.
+def write_card(
+    store: Store,
+    record: Record,
+    data_root: str | Path | None = None,
+    folder: Path | None = None,
+) -> Path:
+    """Write the card of a stored run beside its weights, or into ``folder``. Its test errors are counted
+    in fp32, which every machine has; a run in bf16 may have counted a few more or less.
 
     Raises WeightsError without the weights, DataError."""
     weights = store.weights_path(record["run_id"])
     if not store.weights_match(record):
         raise WeightsError(f"{weights} is not here or not the run's own: train the run again.")
-    path, spec = card_path(weights), record["spec"]
+    path, spec = card_path(folder / weights.name if folder else weights), record["spec"]
     known_as = DataSpec(**spec["data"])
     known = data.load(known_as, data_root)
     model = _network(weights, ModelSpec(**spec["model"]), known.shape, known_as.classes)
