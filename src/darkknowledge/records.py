@@ -337,9 +337,9 @@ class Store:
         path = self.labels_path(dataset)
         if found := self._labels(dataset):
             return found
-        if path.exists():
-            raise RecordError(f"{path} does not fit the records beside it: copy it again.")
-        raise RecordError(f"{path} is missing: copy it along with the records.")
+        misfit = "does not fit the records beside it: copy it again"
+        what = misfit if path.exists() else "is missing: copy it along with the records"
+        raise RecordError(f"{path} {what}.")
 
     # -- tables --------------------------------------------------------------------------------
 
@@ -528,7 +528,7 @@ OF_A_SHIFT: dict[str, Callable[[dict[str, Any], str], Any]] = {
 
 
 def _shifted(find: Callable[..., Any], shift: str, record: Any) -> Any:
-    return find(record["unseen"], shift)
+    return find(record["unseen"], shift) if record.get("unseen") else None
 
 
 UNSEEN: dict[str, Callable[[Any], Any]] = {
@@ -540,10 +540,7 @@ UNSEEN: dict[str, Callable[[Any], Any]] = {
 
 def numbers_of(record: Record | None, wanted: dict[str, Callable[..., Any]]) -> dict[str, Any]:
     """The numbers of a record by column; NaN where there is no record or it has no such number."""
-    if record is None:
-        return dict.fromkeys(wanted, float("nan"))
-    whole = not record.get("unseen")
-    values = {n: None if whole and n in UNSEEN else find(record) for n, find in wanted.items()}
+    values = {name: find(record) if record else None for name, find in wanted.items()}
     return {name: math.nan if v is None else v for name, v in values.items()}
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from darkknowledge.records import file_sha256
 from darkknowledge.spec import DataSpec, ModelSpec
 
-LICENCE = "MIT"
-
 
 class WeightsError(RuntimeError):
     """Weights, a card or an image that cannot be used; the message says what to do."""
@@ -39,7 +37,7 @@ class Card:
         own = vars(self) | {"model": vars(self.model), "data": vars(self.data)}
         shape = own.pop("shape")
         return own | {
-            "licence": LICENCE,
+            "licence": "MIT",
             "test_accuracy": 1 - self.test_errors / self.test_images,
             "source": source,
             "input": {"shape": shape, "pixels": "0 to 1; digits are light on dark"},

@@ -43,13 +43,6 @@ def cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(student, labels, ignore_index=-1, reduction="sum") / len(labels)
 
 
-def hard(
-    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Tensor:
-    """True labels alone: the soft part is zero."""
-    return student.new_zeros(())
-
-
 def kd(
     student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
 ) -> Tensor:
@@ -156,15 +149,9 @@ def decomposition(
 
 def _of_parts(weighted: Callable[[Decomposition], Tensor]) -> Loss:
     """The mode whose soft part is the mean of what ``weighted`` makes of both parts of ``kd``."""
-
-    def loss(
-        student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-    ) -> Tensor:
-        return (
-            temperature**2 * weighted(decomposition(student, labels, teacher, temperature)).mean()
-        )
-
-    return loss
+    return lambda student, labels, teacher, temperature, generator: (
+        temperature**2 * weighted(decomposition(student, labels, teacher, temperature)).mean()
+    )
 
 
 def _others(labels: Tensor, classes: int) -> Tensor:
@@ -173,7 +160,7 @@ def _others(labels: Tensor, classes: int) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {
-    "hard": hard,
+    "hard": lambda student, *rest: student.new_zeros(()),
     "kd": kd,
     "label_smoothing": label_smoothing,
     "uniform_teacher": uniform_teacher,

@@ -166,9 +166,9 @@ def fit(
                     f"The loss of {name} is not finite in epoch {epoch} ({what}): {do}."
                 )
             wrong = errors(logits(model, validation.images, precision), validation.labels)
-            row = Epoch(epoch, *means, 1 - wrong / len(validation), time.perf_counter() - began)
-            history.append(row)
-            on_epoch(row)
+            seconds = time.perf_counter() - began
+            history.append(Epoch(epoch, means[0], means[1], 1 - wrong / len(validation), seconds))
+            on_epoch(history[-1])
     if not all(bool(p.isfinite().all()) for p in model.parameters()):  # by the very last step
         raise NonFiniteLoss(f"The weights of {name} are not finite after epoch {epoch}.")
     return history
