@@ -435,10 +435,12 @@ def _status(arguments: argparse.Namespace) -> int:
     print(survey.counts(arguments.profile, planned, outcome))
     for line in survey.waiting(planned, outcome, throughput):
         print(f"  {line}")
-    states = Counter(store.state(spec.data.name, spec.run_id) for spec in missing)
-    for state, words in {"running": "under way", "broken": "with a record that is broken"}.items():
-        if states[state]:
-            print(f"{words}: {states[state]} of the missing runs")
+    held = {spec.run_id for spec in missing if store.held(spec.run_id)}
+    rest = [(spec.data.name, spec.run_id) for spec in missing if spec.run_id not in held]
+    broken = sum(store.broken(*run) for run in rest)
+    for words, runs in {"under way": len(held), "with a record that is broken": broken}.items():
+        if runs:
+            print(f"{words}: {runs} of the missing runs")
     if missing:
         print(f"time left: {survey.time_left(missing, throughput)}")
     return LEFT if missing or outcome.no_device else 0

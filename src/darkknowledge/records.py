@@ -282,16 +282,9 @@ class Store:
                 (found.diverged if lost(run) else found.missing).append(run.run_id)
         return found
 
-    def state(self, dataset: str, run_id: str) -> str:
-        """``stored``, ``diverged``, ``running`` (some process holds its lock), ``broken`` (there is a
-        file, but no whole record in it) or ``missing``."""
-        if self.read(dataset, run_id):
-            return "stored"
-        if self.diverged(dataset, run_id):
-            return "diverged"
-        if self.held(run_id):
-            return "running"
-        return "broken" if self.record_path(dataset, run_id).exists() else "missing"
+    def broken(self, dataset: str, run_id: str) -> bool:
+        """Whether there is a file of a run, but no whole record in it."""
+        return self.record_path(dataset, run_id).exists() and not self.read(dataset, run_id)
 
     def held(self, run_id: str) -> bool:
         """Whether some process, on this machine or another, holds the lock of a run."""
@@ -308,7 +301,7 @@ class Store:
     def set_aside(self, dataset: str, run_id: str) -> None:
         """Rename a record that :meth:`read` refuses, so that its run is trained again."""
         path = self.record_path(dataset, run_id)
-        if path.exists() and self.read(dataset, run_id) is None:
+        if self.broken(dataset, run_id):
             path.replace(path.with_suffix(".json.broken"))
             log.warning("Set aside as %s; the run is trained again.", path.name + ".broken")
 
