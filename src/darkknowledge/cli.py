@@ -438,9 +438,9 @@ def _status(arguments: argparse.Namespace) -> int:
     held = {spec.run_id for spec in missing if store.held(spec.run_id)}
     rest = [(spec.data.name, spec.run_id) for spec in missing if spec.run_id not in held]
     broken = sum(store.broken(*run) for run in rest)
-    for words, runs in {"under way": len(held), "with a record that is broken": broken}.items():
-        if runs:
-            print(f"{words}: {runs} of the missing runs")
+    for words, count in {"under way": len(held), "with a record that is broken": broken}.items():
+        if count:
+            print(f"{words}: {count} of the missing runs")
     if missing:
         print(f"time left: {survey.time_left(missing, throughput)}")
     return LEFT if missing or outcome.no_device else 0
