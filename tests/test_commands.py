@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
@@ -126,17 +125,6 @@ def left(*words: str) -> int:
     return left.value.code
 
 
-def test_throughput_is_measured_once_however_many_runs_wait(monkeypatch, store, capsys):
-    how = {"autospec": True, "side_effect": survey.Throughput.__init__}
-    monkeypatch.setattr(survey, "trainable", lambda device, precision: False)
-    monkeypatch.chdir(REPOSITORY)
-    for command in ("train", "status"):
-        with mock.patch.object(survey.Throughput, "__init__", **how) as measured:
-            assert left(command, "quick", "--results", str(store.root)) == cli.LEFT
-        assert measured.call_count == 1
-    assert len(capsys.readouterr().out.splitlines()) < 2 * 30
-
-
 def test_status_tells_what_is_under_way_what_is_broken_and_the_time_left(
     monkeypatch, store, capsys, caplog
 ):
@@ -185,9 +173,8 @@ def test_names_and_other_programs_may_use_signs_that_the_locale_lacks(tmp_path):
     for name in ("git", "quarto"):
         (folder / name).chmod(0o755)
     code = "from darkknowledge.experiment import run; print([run.commit()])\n"
-    code += (
-        "from darkknowledge.paper import quarto_cli as q; print(ascii(str(q.Quarto(q.command()))))"
-    )
+    code += "from darkknowledge.paper import quarto_cli as q\n"
+    code += "print(ascii(str(q.Quarto(q.command()))))"
     here = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "QUARTO_PATH": "quarto"}
     done = called(sys.executable, "-c", code, DARKKNOWLEDGE_NO_QUARTO="", **here, **BARE)
     assert done.stdout.startswith("['']\n'Quarto 1.6 \\xe9\\ufffd (quarto)"), done.stderr
@@ -203,7 +190,5 @@ def test_an_output_that_is_closed_or_full_costs_no_traceback():
         done = called("sh", "-c", f"{words} --results nowhere {end}")
         assert (done.returncode, done.stderr) == (code, "")
     full = called("sh", "-c", f"{words} >/dev/full")
-    assert (full.returncode, full.stderr) == (
-        1,
-        "darkknowledge: A file: No space left on device.\n",
-    )
+    said = "darkknowledge: A file: No space left on device.\n"
+    assert (full.returncode, full.stderr) == (1, said)

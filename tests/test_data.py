@@ -113,28 +113,21 @@ def test_an_augmentation_draws_a_window_for_each_image_and_all_windows_are_alike
     padded = F.pad(image.float(), (far, far, far, far), mode=mode)
     sides = [padded, padded.flip(3)][: 1 + mirrors]
     possible = torch.cat([F.unfold(side, (7, 6))[0].T for side in sides])  # [windows, pixels]
-    moved = data.AUGMENT[name](image.expand(50 * len(possible), -1, -1, -1), generator)
+    images, state = image.expand(50 * len(possible), -1, -1, -1), generator.get_state()
+    moved = data.AUGMENT[name](images, generator)
     assert (moved.dtype, moved.shape[1:]) == (image.dtype, image.shape[1:])
     counts = (moved.flatten(1)[:, None] == possible).all(2).sum(0)
     assert counts.sum() == len(moved) and (counts - 50).abs().max() < 35
     plain = counts[: (2 * far + 1) ** 2].sum()
     assert abs(plain - len(moved) / (1 + mirrors)) < 2 * len(moved) ** 0.5  # sd 0.5 √n
+    generator.set_state(state)  # which all of it comes from
+    assert torch.equal(data.AUGMENT[name](images, generator), moved)
 
 
-def test_an_augmentation_is_a_function_of_its_seed_and_none_draws_nothing(tiny_split):
-    one, again, other = (
-        data.jitter(tiny_split.images, torch.Generator().manual_seed(s)) for s in (1, 1, 2)
-    )
-    assert torch.equal(one, again) and not torch.equal(one, other)
-    generator = torch.Generator().manual_seed(0)
-    state = generator.get_state()
-    assert torch.equal(data.AUGMENT["none"](tiny_split.images, generator), tiny_split.images)
-    assert torch.equal(generator.get_state(), state)
+CUT = gzip.compress(b"0,1,2\n" * 100)[:-9]
 
 
-@pytest.mark.parametrize(
-    "content", [None, b"", b"no gzip", gzip.compress(b"0,1,2\n" * 100)[:-9]]
-)  # none: as if the package were not installed
+@pytest.mark.parametrize("content", [None, b"", CUT])  # None: as if it were not installed
 def test_embedded_digits_that_are_missing_or_damaged_are_refused_by_the_package_s_name(
     monkeypatch, tmp_path, content
 ):
@@ -316,9 +309,8 @@ def test_a_damaged_file_is_refused_in_one_clear_sentence(few_digits, tmp_path, h
     path.write_bytes(change(path.read_bytes())) if change else path.unlink()
     with pytest.raises(data.DataError) as caught:
         data.load(few_digits, tmp_path)
-    message = str(caught.value).replace("…", "").strip(".")
-    assert str(tmp_path) in message
-    assert "\n" not in message and ". " not in message and not message.strip().endswith(":")
+    message = str(caught.value)
+    assert str(tmp_path) in message and "\n" not in message
     assert "download=True" not in message  # torchvision's advice, of no use to our user
 
 
@@ -439,11 +431,3 @@ def test_noise_is_uniform_and_has_no_label(synthetic):
     assert abs(noise.images.double().mean() - 127.5) < 2.5  # sd 0.49
     assert {0, 255} <= set(noise.images.unique().tolist())
     assert not torch.equal(other.images, noise.images)
-
-
-def test_resizing_keeps_the_mean_colour_and_leaves_the_full_size_alone():
-    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    small = data.resized(images, 20)
-    assert small.shape == (4, 3, 20, 20)
-    torch.testing.assert_close(small.mean((2, 3)), images.mean((2, 3)), atol=0.01, rtol=0)
-    assert data.resized(images, 32) is images

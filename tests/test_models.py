@@ -1,4 +1,4 @@
-"""The networks: sizes known from the papers and counted by hand, seeds, half precision, latency."""
+"""The networks: sizes known from the papers and counted by hand, seeds, half precision."""
 
 from __future__ import annotations
 
@@ -163,10 +163,3 @@ def test_the_nets_of_hinton_et_al_have_the_cost_that_the_paper_implies(h):
         assert model.training is mode
     model.net.layers[2].requires_grad_(False)
     assert cost.parameters(model) == parameters - 785 * h
-
-
-def test_latency_is_a_positive_time_and_leaves_the_threads_alone():
-    threads, net = torch.get_num_threads(), models.build(ModelSpec("mlp", (8,)), SHAPE, 10, seed=0)
-    found = cost.latency(net, torch.zeros(1, *SHAPE), threads=1, seconds=0.02)
-    assert found["median"] > 0 and found["iqr"] >= 0 and found["repeats"] >= 1
-    assert torch.get_num_threads() == threads

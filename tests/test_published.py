@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 import small_project
@@ -77,10 +76,6 @@ def sixteen(digit: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(digit, np.uint16) * 257)
 
 
-def palette(digit: Image.Image) -> Image.Image:
-    return on((28, 28), "navy", "yellow")(digit).quantize(16)
-
-
 def turned(digit: Image.Image) -> tuple[Image.Image, dict]:
     exif = Image.Exif()
     exif[274] = 6
@@ -90,10 +85,8 @@ def turned(digit: Image.Image) -> tuple[Image.Image, dict]:
 #: How people's images of a digit come: its file, and what is made of the digit.
 BROUGHT = {
     "same.png": lambda digit: digit,
-    "really-a-png.jpg": lambda digit: digit,
-    "large.jpg": lambda digit: digit.resize((2000, 2000)),
     "inverted.png": ImageOps.invert,
-    "inverted-large.jpg": lambda digit: ImageOps.invert(digit).resize((300, 300)),
+    "inverted-large.jpg": lambda digit: ImageOps.invert(digit).resize((2000, 2000)),
     "grey-photo.jpg": on((400, 300), "#444444", "#999999"),
     "dim-photo.jpg": on((300, 300), "#888888", "#222222"),
     "sixteen.png": sixteen,
@@ -102,18 +95,13 @@ BROUGHT = {
     "black-on-transparent.png": transparent(0),
     "white-on-transparent.png": transparent(255),
     "grey-with-alpha.png": transparent(0, "LA"),
-    "grey-with-alpha-light.png": transparent(255, "LA"),
     "one-transparent-shade.png": lambda digit: (digit, {"transparency": 0}),
-    "palette.png": palette,
-    "palette-transparent.png": lambda digit: (palette(digit), {"transparency": 0}),
-    "one-bit.png": lambda digit: digit.convert("1"),
-    "one-bit-inverted.png": lambda digit: ImageOps.invert(digit).convert("1"),
+    "palette.png": lambda digit: on((28, 28), "navy", "yellow")(digit).quantize(16),
+    "one-bit.png": lambda digit: ImageOps.invert(digit).convert("1"),
     "cmyk.jpg": lambda digit: ImageOps.invert(digit).resize((280, 280)).convert("CMYK"),
     "red-on-white.png": on((28, 28), "red"),
     "turned.jpg": turned,
-    "turned.png": turned,
     "tall.png": on((28, 84), "white", "black"),
-    "wide.png": on((600, 100)),
     "far.png": lambda digit: ImageOps.expand(digit, (300, 10, 20, 100)),
 }
 
@@ -125,51 +113,22 @@ def test_a_digit_is_known_however_its_image_comes(name, tmp_path):
     for index in data.examples(known, 1)[:, 0]:
         found = BROUGHT[name](Image.fromarray(known.images[index, 0].numpy()))
         image, options = found if isinstance(found, tuple) else (found, {})
-        image.save(path, "JPEG" if name[-5:] == "o.jpg" else None, **options)
+        image.save(path, **options)
         said = published.predict(*net, path)
         assert max(said, key=said.get) == str(known.labels[index].item())
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_colour_image_is_turned_upright_and_keeps_its_aspect(tmp_path, orientation):
-    """The middle square of a wide image whose file lies as a camera was held."""
-    whole = Image.new("RGB", (96, 32), "lime")
-    for colour, box in {
-        "maroon": (32, 0, 48, 32),
-        "navy": (48, 0, 64, 32),
-        "white": (32, 0, 64, 4),
-    }.items():
+def test_of_a_colour_image_the_middle_square_is_taken_and_inverted_if_that_is_asked(tmp_path):
+    """It keeps its aspect."""
+    whole, path = Image.new("RGB", (96, 32), "lime"), tmp_path / "image.png"
+    for colour, box in {"maroon": (32, 0, 48, 32), "navy": (48, 0, 64, 32)}.items():
         whole.paste(colour, box)
-    exif, path = Image.Exif(), tmp_path / "image.png"
-    exif[274] = orientation
-    lies = (None, 0, 3, 1, 5, 2, 6, 4)[orientation - 1]  # as Image.Transpose names the ways
-    whole = whole if lies is None else whole.transpose(Image.Transpose(lies))
     for variant in (whole, whole.quantize(8), whole.convert("RGBA")):
-        variant.save(path, exif=exif)
+        variant.save(path)
         pixels = published.read_image(path, (3, 32, 32), False, None)
-        found = [tuple(pixels[:, y, x].tolist()) for y, x in ((16, 2), (16, 29), (1, 16))]
-        assert found == [(128, 0, 0), (0, 0, 128), (255, 255, 255)]
-
-
-@pytest.mark.parametrize(("colour", "ground"), [(0, 255), (255, 0)])
-def test_what_is_transparent_becomes_the_ground_that_the_rest_stands_out_from(
-    tmp_path, colour, ground
-):
-    clear = Image.new("RGBA", (32, 32), (colour, colour, colour, 0))
-    clear.paste((colour,) * 3, (8, 8, 24, 24))
-    clear.save(tmp_path / "clear.png")
-    for invert, at in ((None, (colour, ground)), (True, (255 - colour, 255 - ground))):
-        pixels = published.read_image(tmp_path / "clear.png", (3, 32, 32), False, invert)
-        assert (pixels[0, 16, 16], pixels[2, 0, 0]) == at
-
-
-def huge(path):
-    rows = zlib.compress(bytes(30_000 * 3_751), 9)
-    size = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
-    chunks = {b"IHDR": size, b"IDAT": rows, b"IEND": b""}
-    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-             for kind, body in chunks.items()]  # fmt: skip
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+        assert [pixels[:, 16, x].tolist() for x in (2, 29)] == [[128, 0, 0], [0, 0, 128]]
+        inverted = published.read_image(path, (3, 32, 32), False, True)
+        assert torch.equal(inverted, 255 - pixels)
 
 
 def cut(path):
@@ -181,10 +140,7 @@ GREY = Image.new("L", (30, 30), 200)
 #: What is no image that a net could be asked about → what is said of it.
 NO_IMAGE = {
     "note.png": (lambda path: path.write_text("no image"), "read as a PNG or JPEG: cannot identify"),
-    "empty.jpg": (lambda path: path.touch(), "read as a PNG or JPEG: cannot identify"),
-    "animated.gif": (lambda path: GREY.save(path), "read as a PNG or JPEG: cannot identify"),
     "gif.png": (lambda path: GREY.save(path, "GIF"), "read as a PNG or JPEG: cannot identify"),
-    "picture.tiff": (lambda path: GREY.save(path), "read as a PNG or JPEG: cannot identify"),
     "animated.png": (lambda path: GREY.save(path, save_all=True,
                      append_images=[ImageOps.invert(GREY)]), "it is animated"),
     "cut.png": (cut, "cannot be read"),
@@ -192,12 +148,13 @@ NO_IMAGE = {
     "absent.png": (lambda path: None, "cannot be read"),
     "blank.png": (lambda path: GREY.save(path), "shows nothing"),
     "clear.png": (lambda path: Image.new("RGBA", (9, 9)).save(path), "shows nothing"),
-    "huge.png": (huge, "exceeds limit of"),
+    "huge.png": (lambda path: GREY.resize((400, 400)).save(path), "exceeds limit of"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NO_IMAGE)
-def test_what_is_no_image_is_refused_by_its_name_and_costs_no_other(name, tmp_path, capsys):
+def test_what_is_no_image_is_refused_by_its_name_and_costs_no_other(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)  # beyond it Pillow warns of a bomb
     make, says = NO_IMAGE[name]
     make(tmp_path / name)
     with pytest.raises(WeightsError, match=says) as caught:
@@ -207,7 +164,7 @@ def test_what_is_no_image_is_refused_by_its_name_and_costs_no_other(name, tmp_pa
         ImageOps.expand(Image.new("L", (9, 30), 255), 20).save(tmp_path / "fine.png")
         paths = (str(tmp_path / name), str(tmp_path / "fine.png"))
         done = small_project.here(tmp_path, "predict", str(PUBLISHED), *paths, code=1)
-        assert done.returncode == 1 and done.stdout.startswith(str(tmp_path / "fine.png"))
+        assert done.stdout.startswith(str(tmp_path / "fine.png"))
         assert done.stderr.count("\n") == 1
 
 

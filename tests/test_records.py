@@ -111,26 +111,18 @@ def test_a_flipped_bit_anywhere_and_a_value_more_or_less_are_noticed(stored, cap
     assert stored.read("mnist", ID) is not None
 
 
-BROKEN = {
-    "empty": b"",
-    "no JSON": b"<html>",
-    "no object": b"[1, 2]",
-    "a number": b"3",
-    "no checksum": b'{"run_id": "0123456789abcdef", "format": 1}',
-    "no text": b"\xff\xfe\x00",
-}
-
-
-@pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_record_is_named_once_and_can_be_set_aside(stored, still, caplog, how):
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", b"[1, 2]", b"3", b'{"run_id": "0", "format": 1}', b"\xff\xfe\x00"]
+)
+def test_a_broken_record_is_named_once_and_can_be_set_aside(stored, still, caplog, content):
     path = stored.record_path("mnist", ID)
-    path.write_bytes(BROKEN[how])
+    path.write_bytes(content)
     assert [stored.read("mnist", ID) for _ in range(3)] == [None] * 3
     [warning] = caplog.records
     assert warning.levelname == "WARNING" and str(path) in caplog.text
     stored.set_aside("mnist", ID)
     assert files(stored) == [f"{ID}.json.broken"]
-    assert path.with_name(f"{ID}.json.broken").read_bytes() == BROKEN[how]  # for whoever asks
+    assert path.with_name(f"{ID}.json.broken").read_bytes() == content  # for whoever asks
 
 
 def test_a_record_of_another_run_or_another_format_is_refused(stored, monkeypatch, caplog):

@@ -1,7 +1,4 @@
-"""The command line: new, train, run, render, publish, status, claims, curves, doctor, weights, export,
-evaluate, predict.
-
-``train`` hands its runs to an engine if asked to: ``train PROFILE --engine snakemake -- ARGUMENTS``.
+"""The command line.
 
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
 130 interrupted."""
@@ -73,8 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _forget_output() -> None:
-    """Python would try once more, as it ends, to write what could not be written, and change the exit
-    code."""
+    """Lest Python, as it ends, try once more to write it, and change the exit code."""
     if sys.stdout:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -261,8 +257,6 @@ def _complete(
     arguments: argparse.Namespace, specs: list[RunSpec], store: Store, data_root: str | None
 ) -> Outcome:
     """Have the missing runs trained, by an engine or by workers, if there are any."""
-    from darkknowledge.experiment import survey
-
     if arguments.engine:
         from darkknowledge.experiment import engine
 
@@ -271,10 +265,7 @@ def _complete(
         job = [sys.executable, "-m", "darkknowledge", "train", arguments.profile]
         job += [*arguments.questions, "--results", str(store.root.resolve()), "--only"]
         return engine.complete(specs, store, job, [*quiet, *arguments.to_engine])
-    outcome, missing = survey.survey(specs, store)
-    if not missing:
-        return outcome
-    from darkknowledge.experiment import workers  # it loads torch, which takes seconds
+    from darkknowledge.experiment import workers
 
     jobs, minutes, progress = arguments.jobs, arguments.minutes, not arguments.quiet
     return workers.complete(specs, store, data_root, jobs=jobs, minutes=minutes, progress=progress)
@@ -466,11 +457,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from darkknowledge.experiment import published
 
     errors, card = published.evaluate(weights)
-    fine = published.agrees(errors, card)
     print(f"{errors} errors of {card.test_images} ({card.test_errors} on the card): {card.label}")
-    if not fine:
-        print("darkknowledge: that is not the number on the card.", file=sys.stderr)
-    return 0 if fine else FAILED
+    if published.agrees(errors, card):
+        return 0
+    print("darkknowledge: that is not the number on the card.", file=sys.stderr)
+    return FAILED
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -488,12 +479,11 @@ def _predict(arguments: argparse.Namespace) -> int:
     for path in images:  # one that cannot be read does not cost the others
         try:
             found = published.predict(model, card, path, arguments.invert)
+            ordered = sorted(found.items(), key=lambda item: -item[1])
+            print(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in ordered))
         except cards.WeightsError as error:
             print(f"darkknowledge: {error}", file=sys.stderr)
             code = FAILED
-        else:
-            ordered = sorted(found.items(), key=lambda item: -item[1])
-            print(f"{path}: " + ", ".join(f"{name} {value:.4f}" for name, value in ordered))
     return code
 
 
@@ -533,10 +523,12 @@ def _status(arguments: argparse.Namespace) -> int:
     print(survey.counts(arguments.profile, planned, outcome))
     for line in survey.waiting(planned, outcome, throughput):
         print(f"  {line}")
-    states = Counter(store.state(spec.data.name, spec.run_id) for spec in missing)
-    for state, words in {"running": "under way", "broken": "with a record that is broken"}.items():
-        if states[state]:
-            print(f"{words}: {states[state]} of the missing runs")
+    held = {spec.run_id for spec in missing if store.held(spec.run_id)}
+    rest = [(spec.data.name, spec.run_id) for spec in missing if spec.run_id not in held]
+    broken = sum(store.broken(*run) for run in rest)
+    for words, count in {"under way": len(held), "with a record that is broken": broken}.items():
+        if count:
+            print(f"{words}: {count} of the missing runs")
     if missing:
         print(f"time left: {survey.time_left(missing, throughput)}")
     return LEFT if missing or outcome.no_device else 0

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from darkknowledge.records import RecordError, Store
+from darkknowledge.records import Store
 from darkknowledge.spec import DEVICES
 
 #: Free disk that records, weights and decoded images of the paper profile take, in bytes.
@@ -100,10 +100,7 @@ def _data(inside: str, root: str | None, download: bool = False) -> Found:
 
 
 def _results(store: Store) -> Found:
-    try:
-        store.prepare()
-    except RecordError as error:
-        return False, str(error), "Choose another with --results."
+    store.prepare()  # says itself what to do if that fails
     return True, str(store.root), ""
 
 

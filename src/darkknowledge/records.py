@@ -308,16 +308,9 @@ class Store:
                 (found.diverged if lost(run) else found.missing).append(run.run_id)
         return found
 
-    def state(self, dataset: str, run_id: str) -> str:
-        """``stored``, ``diverged``, ``running`` (some process holds its lock), ``broken`` (there is a
-        file, but no whole record in it) or ``missing``."""
-        if self.read(dataset, run_id):
-            return "stored"
-        if self.diverged(dataset, run_id):
-            return "diverged"
-        if self.held(run_id):
-            return "running"
-        return "broken" if self.record_path(dataset, run_id).exists() else "missing"
+    def broken(self, dataset: str, run_id: str) -> bool:
+        """Whether there is a file of a run, but no whole record in it."""
+        return self.record_path(dataset, run_id).exists() and not self.read(dataset, run_id)
 
     def held(self, run_id: str) -> bool:
         """Whether some process, on this machine or another, holds the lock of a run."""
@@ -341,7 +334,7 @@ class Store:
     def set_aside(self, dataset: str, run_id: str) -> None:
         """Rename a record that :meth:`read` refuses, so that its run is trained again."""
         path = self.record_path(dataset, run_id)
-        if path.exists() and self.read(dataset, run_id) is None:
+        if self.broken(dataset, run_id):
             path.replace(path.with_suffix(".json.broken"))
             log.warning("Set aside as %s; the run is trained again.", path.name + ".broken")
 
@@ -370,9 +363,9 @@ class Store:
         path = self.labels_path(dataset)
         if found := self._labels(dataset):
             return found
-        if path.exists():
-            raise RecordError(f"{path} does not fit the records beside it: copy it again.")
-        raise RecordError(f"{path} is missing: copy it along with the records.")
+        misfit = "does not fit the records beside it: copy it again"
+        what = misfit if path.exists() else "is missing: copy it along with the records"
+        raise RecordError(f"{path} {what}.")
 
     def classes(self, dataset: str) -> tuple[str, ...]:
         """What a data set's classes are called; empty where that is not stored. Raises RecordError."""
@@ -571,7 +564,7 @@ OF_A_SHIFT: dict[str, Callable[[dict[str, Any], str], Any]] = {
 
 
 def _shifted(find: Callable[..., Any], shift: str, record: Any) -> Any:
-    return find(record["unseen"], shift)
+    return find(record["unseen"], shift) if record.get("unseen") else None
 
 
 UNSEEN: dict[str, Callable[[Any], Any]] = {
@@ -583,10 +576,7 @@ UNSEEN: dict[str, Callable[[Any], Any]] = {
 
 def numbers_of(record: Record | None, wanted: dict[str, Callable[..., Any]]) -> dict[str, Any]:
     """The numbers of a record by column; NaN where there is no record or it has no such number."""
-    if record is None:
-        return dict.fromkeys(wanted, float("nan"))
-    whole = not record.get("unseen")
-    values = {n: None if whole and n in UNSEEN else find(record) for n, find in wanted.items()}
+    values = {name: find(record) if record else None for name, find in wanted.items()}
     return {name: math.nan if v is None else v for name, v in values.items()}
 
 

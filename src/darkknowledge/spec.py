@@ -445,8 +445,7 @@ class RunSpec:
 
     def full(self) -> dict[str, Any]:
         """The spec as plain JSON values with every field, as records keep it."""
-        found: dict[str, Any] = _plain(self, compact=False)
-        return found
+        return dict(_plain(self, compact=False))
 
     @functools.cached_property  # a plan asks for it again and again
     def run_id(self) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from darkknowledge.records import file_sha256
 from darkknowledge.spec import DataSpec, ModelSpec
-
-LICENCE = "MIT"
 
 
 class WeightsError(RuntimeError):
@@ -19,16 +18,15 @@ class WeightsError(RuntimeError):
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of published weights: of which run, trained on what, how good, which bytes.
-
-    ``shape`` [channels, height, width] is that of the images, ``classes`` are their names."""
+    """What is known of published weights. ``shape`` [channels, height, width] is that of the images,
+    ``classes`` are their names."""
 
     run_id: str
     label: str
     model: ModelSpec
     data: DataSpec
     shape: tuple[int, ...]
-    classes: tuple[str, ...]
+    classes: Sequence[str]
     test_errors: int
     test_images: int
     sha256: str
@@ -39,7 +37,7 @@ class Card:
         own = vars(self) | {"model": vars(self.model), "data": vars(self.data)}
         shape = own.pop("shape")
         return own | {
-            "licence": LICENCE,
+            "licence": "MIT",
             "test_accuracy": 1 - self.test_errors / self.test_images,
             "source": source,
             "input": {"shape": shape, "pixels": "0 to 1; digits are light on dark"},
@@ -56,17 +54,9 @@ def read_card(weights: Path) -> Card:
     path = card_path(weights)
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-        card = Card(
-            run_id=str(body["run_id"]),
-            label=str(body["label"]),
-            model=ModelSpec(**body["model"]),
-            data=DataSpec(**body["data"]),
-            shape=tuple(int(x) for x in body["input"]["shape"]),
-            classes=tuple(map(str, body["classes"])),
-            test_errors=int(body["test_errors"]),
-            test_images=int(body["test_images"]),
-            sha256=str(body["sha256"]),
-        )
+        own = {field.name: body[field.name] for field in fields(Card) if field.name != "shape"}
+        own |= {"model": ModelSpec(**body["model"]), "data": DataSpec(**body["data"])}
+        card = Card(**own | {"shape": tuple(body["input"]["shape"])})
         found = file_sha256(weights)
     except OSError as error:
         said = f"{error.filename}: {error.strerror}; weights need their card."
@@ -76,6 +66,4 @@ def read_card(weights: Path) -> Card:
         raise WeightsError(f"{path} is no card of published weights ({reason}).") from None
     if found != card.sha256:
         raise WeightsError(f"{weights} is not the file that its card describes: fetch both again.")
-    if len(card.classes) != card.data.classes or len(card.shape) != 3:
-        raise WeightsError(f"{path} contradicts itself: fetch it again.")
     return card

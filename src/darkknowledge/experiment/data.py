@@ -76,7 +76,6 @@ class Split:
 class Dataset:
     """Training, validation and test split of one data set."""
 
-    name: str
     train: Split
     validation: Split
     test: Split
@@ -109,7 +108,7 @@ def load(spec: DataSpec, root: str | Path | None = None, device: str = "cpu") ->
     chosen = rest[selected(train.labels[rest], spec.omit, spec.keep)]
     transfer = subset(train.take(chosen), spec)
     transfer, held, test = (s.to(device) for s in (transfer, train.take(held_out), test))
-    return Dataset(spec.name, transfer, held, test, classes)
+    return Dataset(transfer, held, test, classes)
 
 
 def subset(train: Split, spec: DataSpec) -> Split:
@@ -202,8 +201,7 @@ def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor
 
     images: [n, C, H, W]; the result has the same shape and type. The offsets are drawn on the
     generator's device."""
-    padded = F.pad(images, (reach, reach, reach, reach))
-    return _windows(padded, images.shape[2:], generator)
+    return _windows(F.pad(images, (reach,) * 4), images.shape[2:], generator)
 
 
 def _windows(padded: Tensor, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -230,16 +228,10 @@ def _mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
 def shift_flip(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
     """Move every image by up to ±``reach`` pixels, continuing it by its reflection, and mirror it
     or not, by separate draws for each image."""
-    height, width = images.shape[2:]
-    rows, columns = (_reflected(side, reach).to(images.device) for side in (height, width))
-    padded = images[:, :, rows][:, :, :, columns]
-    return _mirrored(_windows(padded, (height, width), generator), generator)
-
-
-def _reflected(side: int, reach: int) -> Tensor:
-    """Indices of a side continued by its reflection: 2 1 0 1 … for a reach of 2."""
-    index = torch.arange(-reach, side + reach).abs()
-    return torch.where(index < side, index, 2 * (side - 1) - index)
+    padded = F.pad(images.float(), (reach,) * 4, mode="reflect").to(
+        images.dtype
+    )  # it takes no bytes
+    return _mirrored(_windows(padded, images.shape[2:], generator), generator)
 
 
 def resized(images: Tensor, side: int) -> Tensor:

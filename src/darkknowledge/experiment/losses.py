@@ -1,11 +1,10 @@
 """The distillation losses: one pure function a mode, one shared signature.
 
-Every mode returns the two unweighted parts of
-
     L = w_hard · CE(y, z_s) + w_soft · T² · KL(softmax(z_t / T) ‖ softmax(z_s / T)),
 
-mean over the batch and sum over the classes (Hinton, Vinyals & Dean 2015, section 2). The modes
-differ only in the distribution that stands on the left of the KL. Shapes: ``student`` and
+mean over the batch and sum over the classes (Hinton, Vinyals & Dean 2015, section 2). All modes share
+the hard part, :func:`cross_entropy`; each returns its soft part, a scalar in nats, before weighting,
+and most differ only in the distribution that stands on the left of the KL. Shapes: ``student`` and
 ``teacher`` are logits [batch, classes] (``teacher`` is empty where a mode has none), ``labels`` are
 class indices [batch], −1 for an image without a label."""
 
@@ -23,15 +22,8 @@ from torch.nn import functional as F
 VIRTUAL_TEACHER_CONFIDENCE = 0.99
 
 
-class Parts(NamedTuple):
-    """The hard and the soft part of a loss, scalars in nats, before weighting."""
-
-    hard: Tensor
-    soft: Tensor
-
-
-#: What all modes share: student, labels, teacher, temperature, generator → both parts.
-Loss = Callable[[Tensor, Tensor, Tensor, float, Generator], Parts]
+#: What all modes share: student, labels, teacher, temperature, generator → the soft part.
+Loss = Callable[[Tensor, Tensor, Tensor, float, Generator], Tensor]
 
 
 def softened_kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
@@ -51,30 +43,23 @@ def cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(student, labels, ignore_index=-1, reduction="sum") / len(labels)
 
 
-def hard(
-    student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
-    """Cross-entropy with the true labels; the soft part is zero."""
-    return Parts(cross_entropy(student, labels), student.new_zeros(()))
-
-
 def kd(
     student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
+) -> Tensor:
     """Knowledge distillation (Hinton et al. 2015): the teacher's softened distribution."""
-    return Parts(cross_entropy(student, labels), softened_kl(teacher, student, temperature))
+    return softened_kl(teacher, student, temperature)
 
 
 def uniform_teacher(
     student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
+) -> Tensor:
     """A teacher that knows nothing: uniform soft targets, softened like ``kd``'s."""
-    return kd(student, labels, torch.zeros_like(student), temperature, generator)
+    return softened_kl(torch.zeros_like(student), student, temperature)
 
 
 def label_smoothing(
     student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
+) -> Tensor:
     """Label smoothing as Yuan et al. 2020 (section 4) write it: KL(uniform ‖ student), at T = 1.
 
     With w_hard = 1 − ε and w_soft = ε its gradient is that of smoothed targets (Szegedy et al.
@@ -84,7 +69,7 @@ def label_smoothing(
 
 def tfkd_reg(
     student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
+) -> Tensor:
     """Tf-KD_reg (Yuan et al. 2020, section 5): a virtual teacher that is right with 0.99.
 
     The temperature acts on the virtual teacher's log-probabilities, as on any logits; the
@@ -93,33 +78,32 @@ def tfkd_reg(
     rest = (1 - VIRTUAL_TEACHER_CONFIDENCE) / (classes - 1)
     virtual = torch.full_like(student, rest)
     virtual.scatter_(1, labels[:, None], VIRTUAL_TEACHER_CONFIDENCE)
-    return kd(student, labels, virtual.log(), temperature, generator)
+    return softened_kl(virtual.log(), student, temperature)
 
 
 def shuffled_teacher(
     student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
+) -> Tensor:
     """The teacher's logits, dealt to the wrong images of the batch: its marginal, no knowledge."""
     order = torch.randperm(len(teacher), generator=generator, device=generator.device)
-    return kd(student, labels, teacher[order.to(teacher.device)], temperature, generator)
+    return softened_kl(teacher[order.to(teacher.device)], student, temperature)
 
 
 def permuted_teacher(
     student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
+) -> Tensor:
     """The teacher's own logit of the true class, its other logits dealt at random to the other
     classes of the same image: its confidence, not what it knows of the wrong classes (the control
     DKPP of Furlanello et al. 2018, who keep the largest logit instead of the true class's)."""
     others = _others(labels, teacher.shape[1])
     noise = torch.rand(others.shape, generator=generator, device=generator.device)
     dealt = others.gather(1, noise.argsort(1).to(others.device))
-    permuted = teacher.scatter(1, others, teacher.gather(1, dealt))
-    return kd(student, labels, permuted, temperature, generator)
+    return softened_kl(teacher.scatter(1, others, teacher.gather(1, dealt)), student, temperature)
 
 
 def confidence_only(
     student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-) -> Parts:
+) -> Tensor:
     """Soft labels that keep the teacher's probability of the true class at T and spread the rest
     evenly over the other classes: how sure the teacher is, and nothing of what it takes an image
     for otherwise (after CWTM of Furlanello et al. 2018)."""
@@ -128,7 +112,7 @@ def confidence_only(
     even = log_p.gather(1, others).logsumexp(1, keepdim=True) - math.log(others.shape[1])
     kept = log_p.scatter(1, others, even.expand_as(others))
     # softened_kl divides by T and normalises; these logarithms are normalised at T already.
-    return kd(student, labels, temperature * kept, temperature, generator)
+    return softened_kl(temperature * kept, student, temperature)
 
 
 class Decomposition(NamedTuple):
@@ -165,14 +149,9 @@ def decomposition(
 
 def _of_parts(weighted: Callable[[Decomposition], Tensor]) -> Loss:
     """The mode whose soft part is the mean of what ``weighted`` makes of both parts of ``kd``."""
-
-    def loss(
-        student: Tensor, labels: Tensor, teacher: Tensor, temperature: float, generator: Generator
-    ) -> Parts:
-        soft = weighted(decomposition(student, labels, teacher, temperature)).mean()
-        return Parts(cross_entropy(student, labels), temperature**2 * soft)
-
-    return loss
+    return lambda student, labels, teacher, temperature, generator: (
+        temperature**2 * weighted(decomposition(student, labels, teacher, temperature)).mean()
+    )
 
 
 def _others(labels: Tensor, classes: int) -> Tensor:
@@ -181,7 +160,7 @@ def _others(labels: Tensor, classes: int) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {
-    "hard": hard,
+    "hard": lambda student, *rest: student.new_zeros(()),
     "kd": kd,
     "label_smoothing": label_smoothing,
     "uniform_teacher": uniform_teacher,

@@ -17,16 +17,10 @@ def errors(logits: Tensor, labels: Tensor) -> int:
     return int((logits.argmax(1) != labels).sum())
 
 
-def confusion(logits: Tensor, labels: Tensor) -> Tensor:
-    """Counts [true class, predicted class]."""
-    classes = logits.shape[1]
-    cells = labels * classes + logits.argmax(1)
-    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
-
-
-def nll(logits: Tensor, labels: Tensor) -> float:
-    """Mean negative log-likelihood in nats."""
-    return float(F.cross_entropy(logits, labels))
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Counts [true class, predicted class] of classes [n]."""
+    cells = torch.bincount(labels * classes + predicted, minlength=classes**2)
+    return cells.reshape(classes, classes)
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
@@ -117,7 +111,6 @@ def bias_shifts(
     matrix; ``none`` is without a shift."""
     logits, labels = test
     on_validation, on_test = Margins.of(validation[0], unseen), Margins.of(logits, unseen)
-    classes = logits.shape[1]
     frequency = float(torch.isin(validation[1].cpu(), torch.tensor(unseen)).double().mean())
     biases = {
         "none": 0.0,
@@ -131,12 +124,11 @@ def bias_shifts(
         # Without a shift the plain prediction, so that ties go as everywhere else.
         predicted = on_test.predicted(bias) if name != "none" else logits.argmax(1)
         wrong = predicted != labels
-        counts = torch.bincount(labels * classes + predicted, minlength=classes**2)
         result[name] = {
             "bias": bias,
             "errors": int(wrong.sum()),
             "errors_unseen": int((wrong & is_unseen).sum()),
-            "confusion": counts.reshape(classes, classes).tolist(),
+            "confusion": confusion(predicted, labels, logits.shape[1]).tolist(),
         }
     return result
 
@@ -148,9 +140,9 @@ def report(logits: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dic
         "n": len(labels),
         "errors": wrong,
         "accuracy": 1 - wrong / len(labels),
-        "nll": nll(logits, labels),
+        "nll": float(F.cross_entropy(logits, labels)),
         "ece": calibration_error(logits, labels),
-        "confusion": confusion(logits, labels).tolist(),
+        "confusion": confusion(logits.argmax(1), labels, logits.shape[1]).tolist(),
         "mean_logits": [[round(v, 4) for v in row] for row in mean_logits(logits, labels).tolist()],
         "teacher_agreement": None if teacher is None else agreement(logits, teacher),
     }

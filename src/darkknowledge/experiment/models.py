@@ -77,10 +77,8 @@ class MLP(nn.Module):
             rate = spec.dropout_hidden if i else spec.dropout_input
             if rate:
                 layers.append(ByteDropout(rate))
-            layers.append(nn.Linear(a, b))
-            if i < len(spec.hidden):
-                layers.append(nn.ReLU())
-        self.layers = nn.Sequential(*layers)
+            layers += [nn.Linear(a, b), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])  # logits are not rectified
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -208,9 +206,7 @@ def airbench(classes: int, widths: tuple[int, ...]) -> nn.Module:
 _CONVNETS: dict[str, Callable[..., nn.Module]] = {
     "plain_cnn": plain_cnn,
     **{f"resnet{depth}": partial(cifar_resnet, depth) for depth in (8, 20, 32, 56)},
-    "resnet18": partial(wide_resnet_of, resnet.resnet18),
-    "resnet34": partial(wide_resnet_of, resnet.resnet34),
-    "resnet50": partial(wide_resnet_of, resnet.resnet50),
+    **{f"resnet{n}": partial(wide_resnet_of, getattr(resnet, f"resnet{n}")) for n in (18, 34, 50)},
     "vgg13": vgg13,
     "mobilenetv2": mobilenetv2_small_images,
     "airbench": airbench,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,21 +39,21 @@ def write_card(
     weights = store.weights_path(record["run_id"])
     if not store.weights_match(record):
         raise WeightsError(f"{weights} is not here or not the run's own: train the run again.")
-    path, spec = card_path(folder / weights.name if folder else weights), record["spec"]
-    known_as = DataSpec(**spec["data"])
-    known = data.load(known_as, data_root)
-    model = _network(weights, ModelSpec(**spec["model"]), known.shape, known_as.classes)
+    path = card_path(folder / weights.name if folder else weights)
+    about = DataSpec(**record["spec"]["data"])
+    known = data.load(about, data_root)
     card = Card(
         run_id=record["run_id"],
         label=record["label"],
-        model=ModelSpec(**spec["model"]),
-        data=known_as,
+        model=ModelSpec(**record["spec"]["model"]),
+        data=about,
         shape=known.shape,
         classes=known.classes,
-        test_errors=_errors(model, known.test),
+        test_errors=record["test"]["errors"],
         test_images=record["test"]["n"],
         sha256=record["weights_sha256"],
     )
+    card = replace(card, test_errors=_errors(_network(weights, card), known.test))
     text = json.dumps(card.as_dict(record["provenance"]["data"]), indent=1) + "\n"
     atomic_write(path, text.encode())
     return path
@@ -61,17 +62,13 @@ def write_card(
 def network(weights: Path) -> tuple[nn.Module, Card]:
     """The net of a weights file, in fp32 and eval mode, and its card. Raises WeightsError."""
     card = read_card(weights)
-    return _network(weights, card.model, card.shape, card.data.classes), card
+    return _network(weights, card), card
 
 
-def _network(weights: Path, net: ModelSpec, shape: tuple[int, ...], classes: int) -> nn.Module:
+def _network(weights: Path, card: Card) -> nn.Module:
     try:
-        content = load_safetensors(weights.read_bytes())
-        with torch.device("meta"):  # what a card claims costs nothing until the weights fit it
-            model = models.build(net, shape, classes, seed=0)
-        models.load_state(model, {name: value.to("meta") for name, value in content.items()})
-        model = models.build(net, shape, classes, seed=0)
-        models.load_state(model, content)
+        model = models.build(card.model, card.shape, card.data.classes, seed=0)
+        models.load_state(model, load_safetensors(weights.read_bytes()))
     except Exception as error:  # safetensors and torch raise what they like
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"{weights} does not fit the net of its card: {reason}") from None

@@ -61,9 +61,7 @@ def execute(
 
     def usable() -> Record | None:
         record = stored(spec, store)
-        if record and need_weights and not store.weights_match(record):
-            return None
-        return record
+        return record if record and (not need_weights or store.weights_match(record)) else None
 
     if record := usable():
         return record
@@ -271,10 +269,9 @@ def versions() -> dict[str, str]:
 @functools.cache
 def commit() -> str:
     """The git commit of this code when it was loaded, or an empty string outside a repository."""
-    here = Path(__file__).parent
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        words = ["git", "-C", str(here), "rev-parse", "HEAD"]
-        done = subprocess.run(words, capture_output=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(words, capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.decode().strip() if done.returncode == 0 else ""
+    return done.stdout.decode().strip()

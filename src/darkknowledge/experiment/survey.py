@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,21 +98,19 @@ def processor_words(processor: Mapping[str, Any]) -> str:
 def begun_elsewhere(planned: Iterable[Planned], store: Store) -> dict[str, str]:
     """The missing runs, by id, whose block was begun on another type of processor, which is named: on
     one data set all runs of a block come from one type, so that both sides of a comparison do."""
-    every, begun, missing = list(planned), dict[tuple[str, int], set[str]](), list[Planned]()
-    for one in every:
-        if record := store.read(one.spec.data.name, one.spec.run_id):
-            if processor := record["provenance"].get("processor"):
-                key = one.spec.data.name, one.block
-                begun.setdefault(key, set()).add(processor_words(processor))
-        else:
+    begun, missing = defaultdict[tuple[str, int], set[str]](set), list[Planned]()
+    for one in planned:
+        record = store.read(one.spec.data.name, one.spec.run_id)
+        if not record:
             missing.append(one)
-    if not any((one.spec.data.name, one.block) in begun for one in missing):
-        return {}
-    here = processor_words(devices.processor())
+        elif processor := record["provenance"].get("processor"):
+            begun[one.spec.data.name, one.block].add(processor_words(processor))
+    missing = [one for one in missing if (one.spec.data.name, one.block) in begun]
+    here = processor_words(devices.processor()) if missing else ""  # which loads torch
     return {
         one.spec.run_id: ", ".join(sorted(types))
         for one in missing
-        if (types := begun.get((one.spec.data.name, one.block), {here})) != {here}
+        if (types := begun[one.spec.data.name, one.block]) != {here}
     }
 
 
@@ -147,9 +145,7 @@ class Throughput:
     def together(self, specs: list[RunSpec]) -> str:
         """How long runs of one device type take, as many at a time as go side by side, in words."""
         seconds = sum(map(self.seconds, specs)) / default_jobs(specs)
-        if math.isnan(seconds):
-            return "not measured"
-        return f"about {in_words(seconds)}"
+        return "not measured" if math.isnan(seconds) else f"about {in_words(seconds)}"
 
     @staticmethod
     def _kin(spec: RunSpec) -> list[tuple[object, ...]]:
@@ -171,9 +167,8 @@ def images(spec: RunSpec) -> float:
     sizes = {"mnist": 60_000, "fashion_mnist": 60_000, "mnist5k": 4_000, "mnist5k_rgb": 4_000}
     size = sizes.get(own.name, 50_000)
     share = 1 - own.share if own.complement else 1.0 if own.unlabelled else own.share
-    return (
-        spec.recipe.epochs * (size - own.validation) * share * (1 - len(own.unseen) / own.classes)
-    )
+    share *= 1 - len(own.unseen) / own.classes
+    return spec.recipe.epochs * (size - own.validation) * share
 
 
 # -- in words ---------------------------------------------------------------------------------------

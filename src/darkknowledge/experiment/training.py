@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from darkknowledge.experiment.data import AUGMENT, Split, resized, scaled
-from darkknowledge.experiment.losses import LOSSES
+from darkknowledge.experiment.losses import LOSSES, cross_entropy
 from darkknowledge.experiment.metrics import errors
 from darkknowledge.experiment.muon import Muon
 from darkknowledge.spec import LossSpec, Recipe
@@ -90,11 +90,6 @@ def schedule(
     return schedulers.LinearLR(optimiser, 1.0, 0.0, steps)
 
 
-def side_of(recipe: Recipe, done: float) -> int:
-    """The side of the images in pixels after the share ``done`` of the training, 0 ≤ done < 1."""
-    return recipe.sides[int(done * len(recipe.sides))]
-
-
 def fit(
     model: nn.Module,
     train: Split,
@@ -121,13 +116,12 @@ def fit(
     steps = len(train) // batch
     order, augmentation, chance = (generator(seed, s) for s in ("order", "augmentation", "loss"))
     augment = AUGMENT[recipe.augmentation]
-    parts_of = LOSSES[loss.mode]
+    soft_of = LOSSES[loss.mode]
+    cached = teacher_logits
     if teacher is not None:
         teacher.eval().requires_grad_(False)
-    cached = None
-    if teacher is not None and recipe.augmentation == "none":
-        known = teacher_logits is not None
-        cached = teacher_logits if known else logits(teacher, train.images, precision)
+        if cached is None and recipe.augmentation == "none":
+            cached = logits(teacher, train.images, precision)
     history: list[Epoch] = []
     if recipe.epochs == 0:
         return history
@@ -145,8 +139,8 @@ def fit(
                 view = scaled(augment(train.images[index], augmentation))
                 inputs = view
                 if recipe.sides:
-                    done = (epoch - 1) * steps + step
-                    inputs = resized(view, side_of(recipe, done / (recipe.epochs * steps)))
+                    done = ((epoch - 1) * steps + step) / (recipe.epochs * steps)  # 0 ≤ done < 1
+                    inputs = resized(view, recipe.sides[int(done * len(recipe.sides))])
                 with autocast(device.type, precision):
                     output = model(inputs).float()
                     if cached is not None:
@@ -156,22 +150,25 @@ def fit(
                             target = teacher(view).float()
                     else:
                         target = output.new_empty(0)
-                parts = parts_of(output, train.labels[index], target, loss.temperature, chance)
+                labels = train.labels[index]
+                hard = cross_entropy(output, labels)
+                soft = soft_of(output, labels, target, loss.temperature, chance)
                 optim.zero_grad()
-                (loss.w_hard * parts.hard + loss.w_soft * parts.soft).backward()
+                (loss.w_hard * hard + loss.w_soft * soft).backward()
                 optim.step()
                 rate.step()
-                sums += torch.stack([parts.hard.detach(), parts.soft.detach()])
-            hard, soft = (sums / steps).tolist()  # the epoch's only wait for the device
-            if not math.isfinite(hard) or not math.isfinite(soft):
+                sums += torch.stack([hard.detach(), soft.detach()])
+            means = (sums / steps).tolist()  # the epoch's only wait for the device
+            if not all(map(math.isfinite, means)):
+                what = "hard part {}, soft part {}".format(*means)
+                do = f"lower the learning rate {recipe.lr:g}"
                 raise NonFiniteLoss(
-                    f"The loss of {name} is not finite in epoch {epoch} "
-                    f"(hard part {hard}, soft part {soft}): lower the learning rate {recipe.lr:g}."
+                    f"The loss of {name} is not finite in epoch {epoch} ({what}): {do}."
                 )
             wrong = errors(logits(model, validation.images, precision), validation.labels)
-            row = Epoch(epoch, hard, soft, 1 - wrong / len(validation), time.perf_counter() - began)
-            history.append(row)
-            on_epoch(row)
+            seconds = time.perf_counter() - began
+            history.append(Epoch(epoch, means[0], means[1], 1 - wrong / len(validation), seconds))
+            on_epoch(history[-1])
     if not all(bool(p.isfinite().all()) for p in model.parameters()):  # by the very last step
         raise NonFiniteLoss(f"The weights of {name} are not finite after epoch {epoch}.")
     return history

@@ -271,8 +271,7 @@ def _work(spec: RunSpec, root: Path, data_root: str | Path | None) -> Record:
 
 def _drain(messages: Any) -> list[str]:
     found = []
-    try:
+    with contextlib.suppress(Empty):
         while True:
             found.append(messages.get_nowait())
-    except Empty:
-        return found
+    return found
