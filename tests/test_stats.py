@@ -1,17 +1,13 @@
-"""Laws of the evidence: intervals that cover, verdicts by their rule, blocks that are compared alike."""
-
-from __future__ import annotations
+"""Laws of the evidence: intervals, verdicts by their rule, blocks that are compared alike."""
 
 import json
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as some
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from darkknowledge.evidence import samples
@@ -36,43 +32,6 @@ def test_the_interval_and_p_of_a_mean_are_scipys(values, level):
     assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
     assert effect.p == pytest.approx(test.pvalue, rel=1e-9)
     assert effect.decided == (effect.p < 1 - level)
-
-
-#: A distribution with mean 0, and by how much its intervals may cover less and more than they say,
-#: beside the error of the simulation: normal differences exactly, and so do those of two counts of
-#: errors; heavy tails make intervals too long; skewed ones, which no difference of like arms is, too
-#: short.
-DISTRIBUTIONS = {
-    "normal": (lambda rng, size: rng.normal(size=size), 0, 0),
-    "counts": (lambda rng, size: rng.poisson(80, size) - rng.poisson(110, size) + 30.0, 0.002, 0.002),
-    "heavy tails": (lambda rng, size: rng.standard_t(3, size), 0, 0.015),
-    "skewed": (lambda rng, size: rng.gamma(4, size=size) - 4, 0.025, 0),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
-@pytest.mark.parametrize("level", [st.LEVEL, PRIMARY])
-@pytest.mark.parametrize("n", [6, 10])
-def test_an_interval_covers_the_truth_as_often_as_it_says(n, level, name):
-    """Of 40,000 studies; the tolerance is four standard errors of that share."""
-    draw, less, more = DISTRIBUTIONS[name]
-    studies = draw(np.random.default_rng(n), (40_000, n))
-    errors = studies.std(1, ddof=1) / math.sqrt(n)
-    first = st.mean(list(studies[0]), level)
-    lengths = (first.high - first.mean) / errors[0] * errors  # a t interval scales with its data
-    covered = float((abs(studies.mean(1)) <= lengths).mean())
-    tolerance = 4 * math.sqrt(level * (1 - level) / len(studies))
-    assert level - less - tolerance < covered < level + more + tolerance
-
-
-@given(some.integers(0, 400), some.integers(0, 400), some.sampled_from([1, 2]))
-def test_mcnemars_p_is_that_of_statsmodels(first, second, width):
-    right, wrong = "01"[:width], "10"[:width]
-    called = right * first + wrong * second, wrong * first + right * second
-    found = st.mcnemar(*called, right * (first + second), width=width)
-    theirs = mcnemar([[0, first], [second, 0]], exact=True).pvalue
-    assert (found.only_first, found.only_second) == (first, second)
-    assert found.p == pytest.approx(min(1, theirs), rel=1e-9)
 
 
 @given(some.integers(0, 1000), some.integers(1, 1000), levels)
