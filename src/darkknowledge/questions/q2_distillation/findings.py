@@ -1,7 +1,5 @@
 """Q2, what the records say: distilled against hard labels, against its rivals, on jittered images."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -44,8 +42,7 @@ def values(f: Findings) -> dict[str, Any]:
         "data": text.DATASETS.get(f.dataset, f.dataset),
         "held_out": next((r["validation"]["n"] for r in f.frame["record"] if r), math.nan),
         "student": main["model"],
-        "temperature": main["temperature"],
-        "alpha": main["alpha"],
+        **main[["temperature", "alpha"]],
     }
 
 

@@ -1,10 +1,8 @@
 """Q3, what is trained: the distilled student at every temperature and width."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
-from darkknowledge.questions.base import Arms, Family, Parameters
+from darkknowledge.questions.base import Arms, Parameters
 from darkknowledge.questions.checks import Count, Nets, Temperatures
 
 
@@ -17,14 +15,6 @@ class Q3(Parameters):
     main_temperatures: Temperatures = (1.0, 4.0, 8.0, 20.0)
     temperatures: Temperatures = (0.5, 1.0, 4.0, 8.0, 20.0)
     other_nets: Nets = ("mlp-30-30",)
-
-
-def families(q: Q3) -> list[Family]:
-    """In the order of training."""
-    return [
-        Family("main_temperatures", main_temperatures, len(q.blocks), primary=True),
-        Family("temperatures", temperatures, q.n_temperatures),
-    ]
 
 
 def main_temperatures(q: Q3, block: int) -> Arms:
@@ -43,4 +33,4 @@ def temperatures(q: Q3, block: int) -> Arms:
             yield "kd", q.nets.taught(block, q.nets.loss(t), net)
 
 
-PARAMETERS = {"q3": Q3}
+FAMILIES = main_temperatures, temperatures

@@ -1,7 +1,5 @@
 """Q4, what the records say: recall of a digit that the transfer set lacks, and what a shift adds."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -78,8 +76,7 @@ def values(f: Findings) -> dict[str, Any]:
         "omitted": [] if len(omitted) == len(NAMES) else [NAMES[int(d)] for d in omitted],
         "few": [NAMES[int(d)] for d in max(f.frame["kept"]).split()],
         "ours": {name: s.mean for name, s in ours.items() if s.values and f.dataset == "mnist"},
-        "temperature": main["temperature"],
-        "alpha": main["alpha"],
+        **main[["temperature", "alpha"]],
     }
 
 
