@@ -77,10 +77,10 @@ def recipes(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     found: Counter[tuple[str, ...]] = Counter()
     for spec in (record["spec"] for record in records):
         name, recipe = spec["data"]["name"], spec["model"] | spec["recipe"]
-        names = text.DATASETS.get(name, name), text.network(ModelSpec(**spec["model"]).label)
+        what = text.DATASETS.get(name, name), text.network(ModelSpec(**spec["model"]).label)
         learns = "hard labels" if spec["loss"]["mode"] == "hard" else "soft labels"
         sizes = str(recipe["epochs"]), str(recipe["batch_size"])
-        found[*names, learns, _recipe(recipe), *sizes] += 1
+        found[*what, learns, _recipe(recipe), *sizes] += 1
     names = ["data", "network", "learns from", "recipe", "epochs", "batch", "runs"]
     return pd.DataFrame([[*row, str(n)] for row, n in sorted(found.items())], columns=names)
 
