@@ -1,7 +1,5 @@
 """Shared material of the tests: a tiny learnable data set, small specs, stores, no network."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

@@ -1,7 +1,5 @@
 """Questions whose records nobody trained: every verdict can be forced, and the sentence read."""
 
-from __future__ import annotations
-
 import json
 import random
 import zlib
@@ -85,15 +83,11 @@ def frame_of(
     chosen = chosen or params.read("paper", question)
     rows = []
     for planned in QUESTIONS[question].grid(chosen):
-        record = (
-            record_of(planned, errors(planned) + jitter(planned), unseen(planned))
-            if measured(planned)
-            else None
-        )
-        wanted = HEADLINE | UNSEEN
-        rows.append(
-            planned.row() | numbers_of(record, wanted) | {"record": record, "diverged": False}
-        )
+        record = None
+        if measured(planned):
+            record = record_of(planned, errors(planned) + jitter(planned), unseen(planned))
+        numbers = numbers_of(record, HEADLINE | UNSEEN)
+        rows.append(planned.row() | numbers | {"record": record, "diverged": False})
     return pd.DataFrame(rows)
 
 

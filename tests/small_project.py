@@ -1,7 +1,5 @@
 """A copy of the project whose quick profile trains in seconds: real notebooks, real digits."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

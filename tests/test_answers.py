@@ -1,8 +1,6 @@
 """What all questions have in common: their plan's claims, exhibits that hold what they show; and without
 records, or with few, nothing is claimed."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -1,8 +1,6 @@
 """A record that contradicts its type, itself, its teacher's or its table's words is refused by name,
 however good its checksum: whoever forges one below renews that."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import dataclasses
@@ -237,57 +235,47 @@ def test_a_value_of_another_type_or_none_is_refused_by_name_unless_old_records_l
             layout.check(found, Record)
 
 
+#: Numbers that must be finite, that are not negative, and that are shares.
+FINITE = (
+    "test.nll validation.ece history.loss_hard.1 history.validation_accuracy.0 cost.flops "
+    "provenance.seconds unseen.none.bias test.mean_logits.3.3 soft_targets.entropy"
+)
+AMOUNTS = "test.nll cost.flops cost.bytes_fp16 provenance.images_per_second history.seconds.1"
+SHARES = "test.ece test.teacher_agreement validation.ece validation.teacher_agreement"
+
+
 @pytest.mark.parametrize(
     ("way", "value", "says"),
     [
-        (("provenance", "finished"), "yesterday", "yesterday"),
-        (("provenance", "finished"), "2026-01-01T00:00:00", "time zone"),
-        (("unseen", "images"), 0, "images"),
-        (("test", "nll"), None, "test.nll"),
+        ("provenance.finished", "yesterday", "yesterday"),
+        ("provenance.finished", "2026-01-01T00:00:00", "time zone"),
+        ("unseen.images", 0, "images"),
+        ("test.nll", None, "test.nll"),
         *(
-            (way, value, way[0])
-            for way in (
-                ("test", "nll"),
-                ("validation", "ece"),
-                ("history", "loss_hard", 1),
-                ("history", "validation_accuracy", 0),
-                ("cost", "flops"),
-                ("provenance", "seconds"),
-                ("unseen", "none", "bias"),
-                ("test", "mean_logits", 3, 3),
-                ("soft_targets", "entropy"),
-            )
-            for value in (math.nan, math.inf, -math.inf)
+            (way, x, way.split(".")[0])
+            for way in FINITE.split()
+            for x in (math.nan, math.inf, -math.inf)
         ),
+        *((way, -1, way.split(".")[0]) for way in AMOUNTS.split()),
         *(
-            (way, -1, way[0] if way[0] != "history" else "cost, history")
-            for way in (
-                ("test", "nll"),
-                ("cost", "flops"),
-                ("cost", "bytes_fp16"),
-                ("provenance", "images_per_second"),
-                ("history", "seconds", 1),
-            )
+            (way, x, r"\.ece or its teacher_agreement")
+            for way in SHARES.split()
+            for x in (-0.1, 1.5)
         ),
-        *(
-            ((part, key), value, f"{part}.ece or its teacher_agreement")
-            for part in ("test", "validation")
-            for key in ("ece", "teacher_agreement")
-            for value in (-0.1, 1.5)
-        ),
-        (("history", "validation_accuracy", 0), 1.01, "history.validation_accuracy"),
-        (("provenance", "training_seconds"), 2.5, "provenance.seconds are fewer"),
-        (("unseen", "none", "bias"), 1.0, "unseen.none is not what test says"),
-        (("history", "epoch"), [1, 2.0], "epoch"),
-        (("soft_targets",), None, ""),  # null stands where it may, a whole number for a number
-        (("test", "teacher_kl"), None, ""),
-        (("test", "nll"), 1, ""),
-        (("history", "loss_hard"), [1, 0.5], ""),
+        ("history.validation_accuracy.0", 1.01, "history.validation_accuracy"),
+        ("provenance.training_seconds", 2.5, "provenance.seconds are fewer"),
+        ("unseen.none.bias", 1.0, "unseen.none is not what test says"),
+        ("history.epoch", [1, 2.0], "epoch"),
+        ("soft_targets", None, ""),  # null stands where it may, a whole number for a number
+        ("test.teacher_kl", None, ""),
+        ("test.nll", 1, ""),
+        ("history.loss_hard", [1, 0.5], ""),
     ],
 )
 def test_a_value_that_no_run_can_have_is_refused_and_another_spelling_is_not(way, value, says):
+    place = [int(part) if part.isdigit() else part for part in way.split(".")]
     with pytest.raises(ValueError, match=says) if says else contextlib.nullcontext():
-        layout.check(changed(way, value), Record)
+        layout.check(changed(place, value), Record)
 
 
 # -- with its teacher's, and with the table ---------------------------------------------------------

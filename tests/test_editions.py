@@ -1,7 +1,5 @@
 """The published editions and the README's findings are those of the records in this repository."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """A document's code becomes what a notebook would show of it, once, and leaves nothing else behind."""
 
-from __future__ import annotations
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest

@@ -1,7 +1,5 @@
 """Figures of the method, and the supplement's tables that belong to no question."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 
@@ -12,11 +10,11 @@ import pytest
 import scipy.special
 
 from conftest import REPOSITORY
-from darkknowledge.evidence import plots, stats, text
+from darkknowledge.evidence import plots
 from darkknowledge.paper import appendix, conventions, method
 from darkknowledge.questions.q1_size.findings import latencies
 from darkknowledge.records import RecordError
-from fabricated import TRUTH, assert_held, found
+from fabricated import assert_held, found
 
 #: Logits of one image of each class; the teacher takes the 0 for a 1.
 LOGITS = np.array([[12.0 * (i == j) + ((i * j) % 7) for j in range(10)] for i in range(10)])
@@ -156,19 +154,6 @@ def test_students_of_teachers_that_were_trained_otherwise_are_two_candidates(tmp
         assert len(appendix.search(tmp_path / "search.csv")) == rows
 
 
-def test_mcnemar_counts_images_block_by_block():
-    f = of_q2()
-    table = appendix.mcnemar(f, {"arm": "kd"}, {"arm": "hard"})
-    assert list(table["block"]) == [str(b) for b in range(200, 210)]
-    for line in table.to_dict("records"):
-        rows = [f.rows(arm=arm, block=int(line["block"])).iloc[0] for arm in ("kd", "hard")]
-        paired = stats.mcnemar(*(row["record"]["predictions"] for row in rows), TRUTH)
-        only = [paired.only_first, paired.only_second]
-        assert [int(n) for n in list(line.values())[1:3]] == only
-        assert line["p"] == text.p_value(paired.p)
-    assert appendix.mcnemar(of_q2(measured=lambda p: False), {"arm": "kd"}, {"arm": "hard"}).empty
-
-
 def test_every_measured_claim_names_its_runs():
     f = of_q2(measured=lambda planned: planned.arm in ("teacher", "hard", "kd"))
     table = appendix.run_ids({"q2": f.claims, "q3": {}})
@@ -189,6 +174,5 @@ def test_speed_and_conventions_have_the_rows_of_their_source():
     assert first == ["one, 2 threads", "a", "usual", "1,000", "1.00", "5", "50"]
     assert second[3:5] == ["—", "2.50"]
     assert appendix.speed(None).empty
-    table, examples = appendix.conventions(), conventions.examples()
-    assert list(table["source"]) == [example.source for example in examples]
-    assert [float(w) for w in table["*w*~soft~"]] == [example.ours.w_soft for example in examples]
+    weights = conventions.table()["*w*~soft~"].tolist()
+    assert weights == ["0.9", "0.09", "0.005", "0.09", "0.5", "0.9"]

@@ -1,7 +1,5 @@
 """A notebook's cells can be run again in the same kernel, with other parameters."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -38,9 +36,7 @@ def run_cells(question: str, namespace: dict[str, Any], changes: dict[str, Any])
 
 
 @pytest.mark.parametrize("question", CHANGES)
-def test_run_again_in_the_same_kernel_a_notebook_trains_what_was_changed(
-    question, project, tmp_path
-):
+def test_run_again_in_a_kernel_a_notebook_trains_what_was_changed(question, project, tmp_path):
     kernel: dict[str, Any] = {"__name__": "__main__"}
     with small_project.inside(project):
         first = params.read("quick", question).settings()

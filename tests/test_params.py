@@ -1,7 +1,6 @@
 """Parameters: what is refused before anything is trained, and what the shipped files keep."""
 
-from __future__ import annotations
-
+import ast
 import dataclasses
 import json
 import os
@@ -112,12 +111,11 @@ def test_a_notebook_is_thin_and_mirrors_the_parameters_of_the_quick_profile(ques
     found = papermill.inspect_notebook(str(path))
     assert list(found) == [f.name for f in dataclasses.fields(QUESTIONS[question].parameters)]
     assert all(entry["help"] for entry in found.values())
-    defaults = {k: notebooks.eval_default(v["default"]) for k, v in found.items()}
+    defaults = {k: ast.literal_eval(v["default"]) for k, v in found.items()}
     assert params.make(question, defaults) == params.read("quick", question)
     cells = json.loads(path.read_text())["cells"]
-    assert len(cells) <= 8 and not any(
-        cell.get("outputs") or cell.get("execution_count") for cell in cells
-    )
+    assert len(cells) <= 8
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
 
 
@@ -170,10 +168,9 @@ def books(tmp_path, monkeypatch) -> Path:
         (f"fast: {{{RECIPE}}}", "does not say its batch_size"),
         ("fast: sgd", "must be a mapping"),
         ("slow: {}", "must be one of slow"),
-        *((text, r"recipes\.yaml")
-          for text in ("[1, 2", "- a\n- b\n", "1: 2\n", "", "a: !!int x", "a: *b")),
+        ("[1, 2", r"recipes\.yaml"),
     ],
-)  # fmt: skip
+)
 def test_recipes_that_are_no_mapping_of_settings_are_refused_in_one_sentence(books, text, says):
     (books / "recipes.yaml").write_text(text)
     with pytest.raises(SpecError, match=says) as error:
@@ -277,18 +274,13 @@ def test_a_path_means_the_same_wherever_it_is_given(books, tmp_path, monkeypatch
         for use in (Store, data.data_root, lambda x: params.make("q2", {"results_dir": x})):
             with pytest.raises(SpecError, match="is no path"):
                 use(wrong)
-    assert params.strays("mine", {"q2": found})[-2].startswith(
-        "params/mine/q2.yaml says results_dir"
-    )
+    said = params.strays("mine", {"q2": found})[-2]
+    assert said.startswith("params/mine/q2.yaml says results_dir")
     (home / "nets").mkdir(parents=True)
-    for words in (
-        ("evaluate", "~/nets/a.safetensors"),
-        ("predict", "~/nets/a.safetensors", "b.png"),
-    ):
-        assert (
-            f"{home}/nets/a.json: No such file"
-            in small_project.here(project, *words, code=1).stderr
-        )
+    for command, *images in (("evaluate",), ("predict", "b.png")):
+        words = command, "~/nets/a.safetensors", *images
+        said = small_project.here(project, *words, code=1).stderr
+        assert f"{home}/nets/a.json: No such file" in said
     for words in (("status", "paper"), ("train", "paper"), ("claims", "paper"), ("doctor",)):
         for folder in ("~/file", "~/file/", f"{home}/file/inside"):
             (home / "file").touch()

@@ -1,7 +1,5 @@
 """Q2: the sentence follows the records."""
 
-from __future__ import annotations
-
 import pytest
 
 from darkknowledge.evidence import text

@@ -1,7 +1,5 @@
 """Q3: the sentences follow the records."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Q5 and Q6: the sentences follow the records."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pytest
 

@@ -1,7 +1,5 @@
 """Laws of what is trained: blocks share nothing, teachers come first, contrasts differ in one thing."""
 
-from __future__ import annotations
-
 import itertools
 
 import pandas as pd
@@ -149,7 +147,7 @@ def test_a_block_is_whole_in_all_primary_families_before_the_next_and_the_others
 def test_a_family_has_the_first_blocks_of_its_question_as_many_as_its_parameter_says(profile):
     for question, planned in PLANS[profile].items():
         chosen, ids = CHOSEN[profile][question], {one.spec.run_id for one in planned}
-        for family in registry.QUESTIONS[question].plan.families(chosen):
+        for family in registry.QUESTIONS[question].families(chosen):
             due = chosen.blocks[: family.blocks]
             assert {s.run_id for block in due for _, s in family.arms(chosen, block)} <= ids
             assert {one.block for one in planned if one.family == family.name} <= set(due)
@@ -165,21 +163,13 @@ def test_the_papers_runs_are_those_of_the_frozen_plan():
 
 
 @each
-def test_a_student_of_its_own_kind_starts_elsewhere_and_learns_from_the_net_on_hard_labels(profile):
-    hard = {one.spec for one in PLANS[profile]["q6"] if one.arm == "hard"}
-    own = [one.spec for one in PLANS[profile]["q6"] if one.arm == "by_own"]
-    assert own
-    for spec in own:
-        assert spec.teacher in hard and spec.model == spec.teacher.model
-        assert spec.seed == spec.teacher.seed + OTHER_SEED
-
-
-@each
-def test_a_weaker_net_teaches_a_stronger_one_in_q5_and_a_half_trained_one_in_q7(profile):
-    for one in PLANS[profile]["q5"]:
-        if one.spec.teacher:
-            weaker = one.spec.teacher.model.hidden < one.spec.model.hidden
-            assert weaker == (one.arm == "by_weak")
+def test_a_weaker_net_teaches_in_q5_one_of_the_same_kind_in_q6_a_half_trained_one_in_q7(profile):
+    for one in (one for q in ("q5", "q6") for one in PLANS[profile][q] if one.spec.teacher):
+        teacher, student = one.spec.teacher, one.spec
+        assert (teacher.model.hidden < student.model.hidden) == (one.arm == "by_weak")
+        assert (teacher.model == student.model) == (one.arm == "by_own") == (one.question == "q6")
+        assert student.seed - teacher.seed == OTHER_SEED * (one.arm == "by_own")
+        assert teacher.loss.mode == "hard"
     of = PLANS[profile]["q7"]
     (whole,) = {one.spec.recipe.epochs for one in of if one.arm == "teacher"}
     for one in (one for one in of if one.arm.startswith("kd_teacher")):

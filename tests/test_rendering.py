@@ -1,7 +1,5 @@
 """How a renderer is found, what it does with a document, and what goes wrong."""
 
-from __future__ import annotations
-
 import datetime
 import re
 import sys
@@ -220,11 +218,8 @@ def test_quarto_gets_the_executed_document_once_for_all_formats(small):
         'case "$4" in html) e=html;; typst) e=pdf;; gfm) echo "no gfm" >&2; exit 3;; esac\n'
         'mkdir -p "$6/report" && cat "$2" _quarto.yml > "$6/report/$(basename "$2" .qmd).$e"',
     )
-    words, where = (
-        ("--to", "html", "gfm", "typst"),
-        {quarto_cli.OFF: "", "QUARTO_PATH": str(quarto)},
-    )
-    done = render(small, *words, code=1, **where)
+    where = {quarto_cli.OFF: "", "QUARTO_PATH": str(quarto)}
+    done = render(small, "--to", "html", "gfm", "typst", code=1, **where)
     assert f"Rendered by Quarto 1.9 ({quarto})." in done.stderr
     assert re.search(r"could not render gfm: no gfm \(see .*quarto-gfm\.log\)", done.stderr)
     made = [Path(line) for line in done.stdout.splitlines()]

@@ -1,6 +1,4 @@
-"""Laws of the evidence: intervals that cover, verdicts by their rule, blocks that are compared alike."""
-
-from __future__ import annotations
+"""Laws of the evidence: intervals, verdicts by their rule, blocks that are compared alike."""
 
 import json
 import math
@@ -11,7 +9,6 @@ import pytest
 import scipy.stats
 from hypothesis import assume, given
 from hypothesis import strategies as some
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from darkknowledge.evidence import samples
@@ -63,16 +60,6 @@ def test_an_interval_covers_the_truth_as_often_as_it_says(n, level, name):
     covered = float((abs(studies.mean(1)) <= lengths).mean())
     tolerance = 4 * math.sqrt(level * (1 - level) / len(studies))
     assert level - less - tolerance < covered < level + more + tolerance
-
-
-@given(some.integers(0, 400), some.integers(0, 400), some.sampled_from([1, 2]))
-def test_mcnemars_p_is_that_of_statsmodels(first, second, width):
-    right, wrong = "01"[:width], "10"[:width]
-    called = right * first + wrong * second, wrong * first + right * second
-    found = st.mcnemar(*called, right * (first + second), width=width)
-    theirs = mcnemar([[0, first], [second, 0]], exact=True).pvalue
-    assert (found.only_first, found.only_second) == (first, second)
-    assert found.p == pytest.approx(min(1, theirs), rel=1e-9)
 
 
 @given(some.integers(0, 1000), some.integers(1, 1000), levels)

@@ -1,7 +1,5 @@
 """What no linter of imports sees; who may import what stands in pyproject.toml, under importlinter."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

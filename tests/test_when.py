@@ -1,7 +1,5 @@
 """When to distil: the advice follows the claims, a row per situation that is measured."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -11,7 +9,7 @@ from darkknowledge.evidence import text
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.samples import EMPTY, Sample
 from darkknowledge.evidence.stats import Verdict
-from darkknowledge.paper import when
+from darkknowledge.paper.paper import situations
 from darkknowledge.questions import params
 from fabricated import found
 
@@ -57,8 +55,8 @@ def test_every_advice_follows_the_verdict_of_its_claim(findings, outcome):
     known = judged(findings, outcome)
     main = known["q2"].claims["kd_vs_hard"]
     assert main.verdict is OUTCOMES[outcome][1]
-    table = when.rows(known).set_index("situation")
-    assert list(table.columns) == when.COLUMNS[1:] and len(set(table.index)) == len(table) == 12
+    table = situations(known).set_index("situation")
+    assert len(set(table.index)) == len(table) == 12
     plain = table.loc["Labels for all images, no augmentation"]
     assert OUTCOMES[outcome][2] in plain["what to do"] and plain["worth here"] == text.told(main)
     marks = {key: OUTCOMES[key][2] for key in ("slight", "imprecise", "few")}
@@ -72,20 +70,20 @@ def test_every_advice_follows_the_verdict_of_its_claim(findings, outcome):
 
 
 def test_what_helps_and_what_harms_have_opposite_advice(findings):
-    better, worse = (when.rows(judged(findings, one))["what to do"] for one in ("better", "worse"))
+    better, worse = (situations(judged(findings, one))["what to do"] for one in ("better", "worse"))
     assert all(one != other for one, other in zip(better, worse, strict=True))
 
 
 def test_what_is_not_measured_has_no_row(findings):
-    whole = list(when.rows(judged(findings, "better"))["situation"])
-    rest = when.rows(judged(findings, "better", but=("q2.kd_vs_hard", "q5.by_weak_vs_hard")))
+    whole = list(situations(judged(findings, "better"))["situation"])
+    rest = situations(judged(findings, "better", but=("q2.kd_vs_hard", "q5.by_weak_vs_hard")))
     lost = {"Labels for all images, no augmentation", "Only a weaker teacher"}
     assert list(rest["situation"]) == [one for one in whole if one not in lost]
-    assert list(when.rows({}).columns) == when.COLUMNS and len(when.rows({})) == 0
-    some = when.rows({"q2": judged(findings, "better")["q2"]})
+    assert len(situations({})) == 0
+    some = situations({"q2": judged(findings, "better")["q2"]})
     assert 0 < len(some) < len(whole) and set(some["situation"]) < set(whole)
     unmeasured = {"q2": found("q2", lambda p: 40, measured=lambda p: False)}
-    assert len(when.rows(unmeasured)) == 0
+    assert len(situations(unmeasured)) == 0
 
 
 @pytest.mark.parametrize(("gain", "first"), [(3, True), (1, False)])

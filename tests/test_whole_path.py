@@ -1,10 +1,7 @@
 """The path as a newcomer takes it: notebooks through Papermill, records, a rendered report."""
 
-from __future__ import annotations
-
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +41,11 @@ def shown(notebook: Path) -> dict[str, str]:
     return dict(zip(("answer", "claims", "arms"), texts, strict=True))
 
 
-def papermill(project: Path, question: str, *changes: str, code: int = 0):
+def papermill(project: Path, question: str, *changes: str):
     """A question's notebook on the quick parameters with changes, by plain papermill."""
     notebook = f"report/notebooks/{notebooks.path_of(question).name}"
     words = ("papermill", notebook, "out.ipynb", "-k", "python3", "--no-progress-bar")
-    return command(project, *words, "-f", f"params/quick/{question}.yaml", *changes, code=code)
+    return command(project, *words, "-f", f"params/quick/{question}.yaml", *changes)
 
 
 def test_the_notebooks_train_every_run_and_show_an_answer_a_figure_and_tables(project):
@@ -116,18 +113,6 @@ def test_published_weights_keep_what_their_card_says(project):
     assert "cannot be read as a PNG or JPEG" in done.stderr
 
 
-def test_a_misspelt_parameter_stops_the_notebook(project):
-    before = record_times(project)
-    done = papermill(project, "q2", "-p", "smothing", "0.3", code=1)
-    assert "did you mean 'smoothing'?" in done.stderr
-    assert record_times(project) == before
-
-
-def test_output_that_nobody_reads_to_its_end_is_no_failure(project):
-    shell = f"set -o pipefail; {sys.executable} -m darkknowledge status quick | head -n 1"
-    assert command(project, "bash", "-c", shell).stderr == ""
-
-
 def test_the_report_is_rendered_from_the_records_alone(project):
     """And the same records give the same edition, but for the ids of clip paths, in which Matplotlib
     hashes the last bit of a layout."""
@@ -158,7 +143,6 @@ def driven(project, tmp_path_factory) -> dict:
     if not browser.COMMAND:
         pytest.skip("there is no Chromium here")
     done = call(project, "render", "quick", "--to", "html")
-    assert done.returncode == 0, done.stderr
     use = (REPOSITORY / "tests" / "use_page.js").read_text(encoding="utf-8")
     with browser.Browser(tmp_path_factory.mktemp("browser")) as chromium:
         return chromium.use(Path(done.stdout.splitlines()[0]), use)
@@ -185,23 +169,20 @@ def test_networks_in_the_page_answer_as_their_weights_do_and_drawings_may_lie_an
     images = data.scaled(test.take(data.examples(test, 1)[:, 0]).images)
     with torch.no_grad():
         found = models.int8(net)(images).numpy()
-    record = json.loads(
-        (project / "results" / "runs" / "mnist5k" / f"{lacking['run_id']}.json").read_text()
-    )
+    path = project / "results" / "runs" / "mnist5k" / f"{lacking['run_id']}.json"
+    record = json.loads(path.read_text())
     shifted = found + record["unseen"]["label_free"]["bias"] * (np.arange(10) == 3)
     for digit, said in enumerate(driven["samples"]):
         assert [int(words[0]) for words in said[2:]] == [
-            found[digit].argmax(),
-            shifted[digit].argmax(),
+            x[digit].argmax() for x in (found, shifted)
         ]
     assert driven["left"] == driven["right"] and len(set(driven["left"])) > 1
     assert set(driven["cleared"]) == {"Nothing drawn yet", ""}
 
 
 def test_every_table_of_the_page_can_be_saved_and_every_figure_enlarged(project, driven):
-    page = Page(
-        (project / "_output" / "quick" / "report" / "index.html").read_text(encoding="utf-8")
-    )
+    path = project / "_output" / "quick" / "report" / "index.html"
+    page = Page(path.read_text(encoding="utf-8"))
     assert list(driven["csv"]) == [f"Save this table as {name}.csv" for name in driven["tables"]]
     first = driven["csv"]["Save this table as tbl-answers.csv"].split("\r\n")
     assert first[0] == '"Q","question","answer","difference"' and len(first) == 1 + len(QUESTIONS)

@@ -5,8 +5,6 @@ claims as ``c``, by the part of their id behind the dot, and computed values as 
 between sentences and never computes. A verdict stands in a branch on its claim, as
 ``{% if c.kd_vs_hard.better %}``."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Mapping

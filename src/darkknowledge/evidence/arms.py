@@ -1,7 +1,5 @@
 """The arms: what each is called and how it is drawn, once for text, tables and figures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 #: Okabe & Ito 2008: tell apart also without colour vision.

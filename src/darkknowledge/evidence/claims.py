@@ -1,7 +1,5 @@
 """Claims as data: a difference over blocks, the family that it is judged in, its interval and verdict."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Mapping

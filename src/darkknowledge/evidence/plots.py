@@ -1,7 +1,5 @@
 """The look of all figures, and the few shapes that they are made of."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -27,20 +27,17 @@ class Sample:
     runs: Mapping[int, frozenset[str]]
     processors: Mapping[int, frozenset[str]]
 
-    def _with(self, other: Sample, join: Callable[[float, float], float]) -> Sample:
+    def __add__(self, other: Sample) -> Sample:
         both = [block for block in self.values if block in other.values]
         return Sample(
-            {b: join(self.values[b], other.values[b]) for b in both},
+            {b: self.values[b] + other.values[b] for b in both},
             self.planned & other.planned,
             {b: self.runs[b] | other.runs[b] for b in both},
             {b: self.processors[b] | other.processors[b] for b in both},
         )
 
-    def __add__(self, other: Sample) -> Sample:
-        return self._with(other, lambda a, b: a + b)
-
     def __sub__(self, other: Sample) -> Sample:
-        return self._with(other, lambda a, b: a - b)
+        return self + other * -1
 
     def __mul__(self, factor: float) -> Sample:
         scaled = {block: factor * value for block, value in self.values.items()}
@@ -97,15 +94,10 @@ def sample(frame: pd.DataFrame, measure: str | Measure = "test_errors", **where:
     if rows["block"].duplicated().any():
         raise ValueError(f"{where} selects several runs per block")
     values, runs, processors = {}, {}, {}
-    done = rows[rows["record"].map(bool)]
-    if not len(done):
-        return Sample({}, frozenset(rows["block"].tolist()), {}, {})
-    whole = done.to_dict("records")
-    found = [row[measure] if isinstance(measure, str) else measure(row) for row in whole]
-    columns = (done[name].tolist() for name in ("block", "run_id", "record"))
-    for block, run_id, record, value in zip(*columns, found, strict=True):
-        values[block] = float(value)
-        runs[block] = frozenset([run_id])
+    for row in rows[rows["record"].astype(bool)].to_dict("records"):
+        block, record = row["block"], row["record"]
+        values[block] = float(row[measure] if isinstance(measure, str) else measure(row))
+        runs[block] = frozenset([row["run_id"]])
         processor = record["provenance"].get("processor") or {}
         processors[block] = frozenset([repr(sorted(processor.items()))])
     return Sample(values, frozenset(rows["block"].tolist()), runs, processors)

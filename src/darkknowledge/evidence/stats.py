@@ -3,8 +3,6 @@
 The quantiles come from :mod:`scipy.special`: scipy.stats and statsmodels, which the tests of this
 module hold it against, take longer to load than all claims of the study to compute."""
 
-from __future__ import annotations
-
 import enum
 import math
 from collections.abc import Sequence
@@ -49,10 +47,8 @@ class Effect:
 def mean(values: Sequence[float], level: float = LEVEL) -> Effect:
     """The mean of independent values, one per block, with its t interval."""
     n = len(values)
-    if n == 0:
-        return Effect(0, math.nan, math.nan, math.nan, math.nan, level)
-    centre = float(np.mean(values))
-    if n == 1:
+    centre = float(np.mean(values)) if n else math.nan
+    if n < 2:
         return Effect(n, centre, math.nan, math.nan, math.nan, level)
     if np.ptp(values) == 0:  # the interval of no spread is a point
         return Effect(n, centre, centre, centre, float(centre == 0), level)
@@ -88,24 +84,6 @@ def verdict(effect: Effect, delta: float, lower_is_better: bool = True) -> Verdi
             return Verdict.BETTER_SLIGHTLY if small else Verdict.BETTER
         return Verdict.WORSE_SLIGHTLY if small else Verdict.WORSE
     return Verdict.EQUIVALENT if small else Verdict.IMPRECISE
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Images on which only the one or only the other of two nets is right; exact two-sided p."""
-
-    only_first: int
-    only_second: int
-    p: float
-
-
-def mcnemar(first: str, second: str, truth: str, width: int = 1) -> McNemar:
-    """McNemar's exact test on two records' predicted classes of the same images, each written with
-    ``width`` digits."""
-    a, b, t = (np.frombuffer(text.encode("ascii"), f"S{width}") for text in (first, second, truth))
-    first_only, second_only = int(((a == t) & (b != t)).sum()), int(((b == t) & (a != t)).sum())
-    fewer = special.bdtr(min(first_only, second_only), first_only + second_only, 0.5)
-    return McNemar(first_only, second_only, min(1.0, float(2 * fewer)))
 
 
 def wilson(errors: float, n: int, level: float = LEVEL) -> tuple[float, float]:

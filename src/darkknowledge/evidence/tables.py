@@ -1,7 +1,5 @@
 """Tables as Markdown, and those that every question has: its arms, and its claims."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 
@@ -12,17 +10,9 @@ from darkknowledge.evidence.arms import label
 from darkknowledge.evidence.claims import Claim, Findings
 
 
-def markdown(frame: pd.DataFrame, align: str = "") -> str:
-    """A pipe table. ``align`` has one letter a column, l or r; by default the first is l."""
-    align = align or "l" + "r" * (frame.shape[1] - 1)
-    names = {"l": "left", "r": "right", "c": "center"}
-    sides = [names[a] for a in align]
-    found: str = frame.to_markdown(index=False, colalign=sides, disable_numparse=True)
-    return found
-
-
-def alignment(frame: pd.DataFrame) -> str:
-    """Numbers to the right, words to the left, as in the first column: by what stands in the columns."""
+def markdown(frame: pd.DataFrame) -> str:
+    """A pipe table: numbers to the right, words to the left, as in the first column; by what stands in
+    the columns."""
 
     def numeric(column: str) -> bool:
         cells = [str(value) for value in frame[column] if str(value) not in ("", "—")]
@@ -30,7 +20,9 @@ def alignment(frame: pd.DataFrame) -> str:
         return bool(cells) and all(re.match(r"[−+<≈]?\s?\d(?!\S*-)", cell) for cell in cells)
 
     first, *rest = frame
-    return "l" + "".join("r" if numeric(column) else "l" for column in rest)
+    sides = ["left", *("right" if numeric(column) else "left" for column in rest)]
+    found: str = frame.to_markdown(index=False, colalign=sides, disable_numparse=True)
+    return found
 
 
 def effect(claim: Claim) -> str:
@@ -92,7 +84,7 @@ def arms(
         same = {key: where[key] for key in ("dataset", "model", "omitted", "kept")}
         hard = f.sample(arm=references.get(arm, "hard"), **same)
         compared = arm not in (references.get(arm, "hard"), "teacher") and hard.planned
-        named = label(words.get(arm, arm))
+        named, agreed = label(words.get(arm, arm)), runs["teacher_agreement"]
         rows.append(
             {
                 "data": text.DATASETS.get(dataset, dataset) if len(sets) > 1 else "",
@@ -106,14 +98,9 @@ def arms(
                 "from hard labels": text.signed((sample - hard).mean) if compared else "",
                 "NLL": text.number(runs["nll"].mean(), 4),
                 "ECE (%)": text.number(100 * runs["ece"].mean(), 2),
-                "agreement (%)": agreement(runs["teacher_agreement"].mean()),
+                "agreement (%)": "" if agreed.isna().all() else text.number(100 * agreed.mean(), 2),
                 "blocks": k_of_n(len(sample.values), len(sample.planned)),
             }
         )
     table = pd.DataFrame(rows)
     return table if len(sets) > 1 else table.drop(columns="data")
-
-
-def agreement(share: float) -> str:
-    """The share of test images on which student and teacher agree, in percent."""
-    return "" if share != share else text.number(100 * share, 2)

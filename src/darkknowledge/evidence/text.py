@@ -1,7 +1,5 @@
 """Numbers as words: how counts, effects and intervals are written in sentences and tables."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable

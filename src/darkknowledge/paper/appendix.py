@@ -1,7 +1,5 @@
 """Tables of the supplement that belong to no question: where the records come from, what recipes were
-tried, how others write the loss, training speed, paired tests, and the runs behind every claim."""
-
-from __future__ import annotations
+tried, how others write the loss, training speed, and the runs behind every claim."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,10 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from darkknowledge.evidence import stats, text
-from darkknowledge.evidence.claims import Claim, Findings
-from darkknowledge.layout import digits_each
-from darkknowledge.paper import conventions as others
+from darkknowledge.evidence import text
+from darkknowledge.evidence.claims import Claim
 from darkknowledge.records import read_csv
 from darkknowledge.spec import ModelSpec
 
@@ -22,8 +18,6 @@ NAMES = {"hard": "hard labels", "kd": "distilled", "tfkd_reg": "Tf-KD~reg~"}
 OPTIMISERS = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
 #: What may differ between runs of one candidate.
 OF_A_RUN = ("run_id", "seed", "teacher_run_id", "validation_errors", "validation_nll")
-#: How others write the loss, with an example of their settings in ours.
-conventions = others.table
 
 
 def provenance(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -82,13 +76,11 @@ def recipes(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Every recipe that networks were trained with."""
     found: Counter[tuple[str, ...]] = Counter()
     for spec in (record["spec"] for record in records):
-        name, label = spec["data"]["name"], ModelSpec(**spec["model"]).label
-        recipe, hard = spec["model"] | spec["recipe"], spec["loss"]["mode"] == "hard"
-        sizes = map(str, (recipe["epochs"], recipe["batch_size"]))
-        learns = "hard labels" if hard else "soft labels"
-        found[
-            text.DATASETS.get(name, name), text.network(label), learns, _recipe(recipe), *sizes
-        ] += 1
+        name, recipe = spec["data"]["name"], spec["model"] | spec["recipe"]
+        what = text.DATASETS.get(name, name), text.network(ModelSpec(**spec["model"]).label)
+        learns = "hard labels" if spec["loss"]["mode"] == "hard" else "soft labels"
+        sizes = str(recipe["epochs"]), str(recipe["batch_size"])
+        found[*what, learns, _recipe(recipe), *sizes] += 1
     names = ["data", "network", "learns from", "recipe", "epochs", "batch", "runs"]
     return pd.DataFrame([[*row, str(n)] for row, n in sorted(found.items())], columns=names)
 
@@ -154,19 +146,6 @@ def speed(bench: pd.DataFrame | None) -> pd.DataFrame:
     ]
     names = ["machine", "case", "way", "images per second", "ratio", "spread (%)"]
     return pd.DataFrame(rows, columns=[*names, "share of matrix products (%)"])
-
-
-def mcnemar(f: Findings, first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.DataFrame:
-    """McNemar's exact test block by block, never pooled: test images that only one of two runs gets
-    right. ``first`` and ``second`` select one run per block, as ``{"arm": "kd"}``."""
-    rows = []
-    for block in (f.sample(**first) - f.sample(**second)).pure.values:
-        pair = [f.rows(block=block, **where).iloc[0] for where in (first, second)]
-        truth, one, other = f.labels[pair[0]["dataset"]], *(run["record"] for run in pair)
-        width = digits_each(one["spec"]["data"]["classes"])
-        test = stats.mcnemar(one["predictions"], other["predictions"], truth, width)
-        rows.append([str(block), str(test.only_first), str(test.only_second), text.p_value(test.p)])
-    return pd.DataFrame(rows, columns=["block", "only first right", "only second right", "p"])
 
 
 def run_ids(claims: Mapping[str, Mapping[str, Claim]]) -> pd.DataFrame:

@@ -2,10 +2,6 @@
 
 Ours: L = w_hard · CE + w_soft · T² · KL, the KL summed over the classes, mean over the batch."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 import pandas as pd
 
 from darkknowledge.spec import LossSpec, positive
@@ -25,58 +21,31 @@ def yuan(temperature: float, alpha: float, classes: int, multiplier: float = 1.0
 
 def torchdistill(temperature: float, alpha: float) -> LossSpec:
     """torchdistill's KDLoss (alpha above 0): alpha · CE + (1 − alpha) · T² · KL, alpha on the true
-    labels."""
+    labels. So is the Keras example; as first published, in 2020, it had no T²."""
     return LossSpec.mix("kd", temperature, round(1 - alpha, 12))
-
-
-def keras(temperature: float, alpha: float) -> LossSpec:
-    """The Keras example: alpha · CE + (1 − alpha) · T² · KL, alpha on the true labels. As first
-    published, in 2020, it had no T²."""
-    return torchdistill(temperature, alpha)
-
-
-@dataclass(frozen=True)
-class Convention:
-    """A source, its formula as TeX, an example of its settings, and what they are in ours."""
-
-    source: str
-    formula: str
-    settings: str
-    ours: LossSpec
 
 
 MIX = r"(1-\alpha)\,\mathrm{CE} + \alpha\,T^2\,"
 OTHER = r"\alpha\,\mathrm{CE} + (1-\alpha)\,T^2\,\mathrm{KL}"
 
 
-def examples() -> list[Convention]:
-    """An example of each source's settings, converted."""
-    kl, by_class, scaled = (
-        MIX + part for part in (r"\mathrm{KL}", r"\mathrm{KL}/K", r"m\,\mathrm{KL}/K")
-    )
-    theirs = "Yuan et al. [-@yuan2020]"
-    rows = [
-        (
-            "Hinton et al. [-@hinton2015]",
-            kl,
-            "T = 20, α = 0.9 (α not stated there)",
-            hinton(20, 0.9),
-        ),
-        (f"{theirs}, normal", by_class, "T = 20, α = 0.9, K = 10", yuan(20, 0.9, 10)),
-        (f"{theirs}, reversed", by_class, "T = 20, α = 0.05, K = 10", yuan(20, 0.05, 10)),
-        (f"{theirs}, self", scaled, "T = 20, α = 0.9, m = 10, K = 100", yuan(20, 0.9, 100, 10)),
-        ("torchdistill [@torchdistill]", OTHER, "T = 4, α = 0.5", torchdistill(4, 0.5)),
-        ("Keras example since 2022 [@keraskd]", OTHER, "T = 10, α = 0.1", keras(10, 0.1)),
-    ]
-    return [Convention(*row) for row in rows]
-
-
 def table() -> pd.DataFrame:
-    """The examples, one per row."""
+    """An example of each source's settings, one per row: its formula as TeX, and what they are in
+    ours."""
+    kl, scaled = MIX + r"\mathrm{KL}", MIX + r"m\,\mathrm{KL}/K"
+    theirs, usual = "Yuan et al. [-@yuan2020]", "T = 20, α = 0.9"
     rows = [
-        [c.source, f"${c.formula}$", c.settings]
-        + [f"{value:g}" for value in (c.ours.w_hard, c.ours.w_soft, c.ours.temperature)]
-        for c in examples()
+        ("Hinton et al. [-@hinton2015]", kl, f"{usual} (α not stated there)", hinton(20, 0.9)),
+        (f"{theirs}, normal", f"{kl}/K", f"{usual}, K = 10", yuan(20, 0.9, 10)),
+        (f"{theirs}, reversed", f"{kl}/K", "T = 20, α = 0.05, K = 10", yuan(20, 0.05, 10)),
+        (f"{theirs}, self", scaled, f"{usual}, m = 10, K = 100", yuan(20, 0.9, 100, 10)),
+        ("torchdistill [@torchdistill]", OTHER, "T = 4, α = 0.5", torchdistill(4, 0.5)),
+        ("Keras example since 2022 [@keraskd]", OTHER, "T = 10, α = 0.1", torchdistill(10, 0.1)),
+    ]
+    lines = [
+        [source, f"${formula}$", settings]
+        + [f"{value:g}" for value in (ours.w_hard, ours.w_soft, ours.temperature)]
+        for source, formula, settings, ours in rows
     ]
     names = ["source", "their loss", "an example", "*w*~hard~", "*w*~soft~", "*T*"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(lines, columns=names)

@@ -2,8 +2,6 @@
 
 Each carries the fingerprint of the records that it shows, so that a stale one is found out."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -23,11 +21,6 @@ SHOWN = "paper-figure-q2-differences.svg"
 BEGIN, END = "<!-- answers: made by `make publish` -->", "<!-- end of answers -->"
 
 
-def folder() -> Path:
-    """Where the published editions lie."""
-    return project_root() / "report" / "published"
-
-
 def publish(profile: str, store: Store) -> list[Path]:
     """Render a profile and put its editions into ``report/published`` and its findings into the
     README; returns the files. The packages render it, Quarto or not: their pages hold no script.
@@ -35,10 +28,8 @@ def publish(profile: str, store: Store) -> list[Path]:
     rendered, and then leaves the editions as they were."""
     paper = Paper.load(profile, store.root)
     if few := undecided(paper):
-        said = (
-            f"{', '.join(few)} have fewer than {FEWEST} blocks yet, too few to publish a verdict on"
-        )
-        raise RuntimeError(f"{said}: call 'darkknowledge train {profile}' first.")
+        said = f"{', '.join(few)} have fewer than {FEWEST} blocks yet, too few to publish"
+        raise RuntimeError(f"{said} a verdict on: call 'darkknowledge train {profile}' first.")
     if not Pandoc.here():
         what = "The editions are made by the packages pypandoc_binary and typst: install them"
         other = "where the first has no wheel (on Windows on Arm), call this on another machine"
@@ -46,7 +37,7 @@ def publish(profile: str, store: Store) -> list[Path]:
     made, failures = render(paper, list(Pandoc.formats), Pandoc())
     if failures:
         raise RuntimeError("; ".join(failures))
-    target = folder()
+    target = project_root() / "report" / "published"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(made[0].parent / FIGURES, target / FIGURES)
     names = [f"{path.stem}{path.suffix}".replace(DOCUMENTS[0].stem, NAME) for path in made]
@@ -66,19 +57,14 @@ def undecided(paper: Paper) -> list[str]:
     return [c.id for c in every if c.family == PRIMARY and c.effect.n < FEWEST]
 
 
-def answers(paper: Paper) -> str:
-    """The README's part that is made from the records: a figure, three findings, what they rest on."""
-    figure = f"![Differences from hard labels by arm](report/published/{FIGURES}/{SHOWN})"
-    return (
-        f"{figure}\n\n{paper.text('readme', 'text')}\n\n"
-        f"{paper.progress()} planned runs are stored (fingerprint `{paper.fingerprint}`)."
-    )
-
-
 def with_answers(readme: str, paper: Paper) -> str:
-    """The README with its answers made anew. Raises RuntimeError if their place is not marked."""
+    """The README with its answers made anew from the records: a figure, three findings, what they rest
+    on. Raises RuntimeError if their place is not marked."""
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise RuntimeError(f"README.md has no place for the answers between {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n\n{answers(paper)}\n\n{END}{after}"
+    figure = f"![Differences from hard labels by arm](report/published/{FIGURES}/{SHOWN})"
+    stored = f"{paper.progress()} planned runs are stored (fingerprint `{paper.fingerprint}`)."
+    parts = before + BEGIN, figure, paper.text("readme", "text"), stored, END + after
+    return "\n\n".join(parts)

@@ -1,8 +1,6 @@
 """What the scripts of ``report/page.html`` need: soft labels for any temperature, and networks that
 read a drawn digit, each as JSON within the page."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
@@ -53,11 +51,8 @@ def networks(findings: Mapping[str, Findings], store: Store) -> list[dict[str, A
             lacking = rows[rows["omitted"] != ""]
             rows = lacking.sort_values("omitted", key=lambda omitted: omitted != "3", kind="stable")
         record = rows["record"].iloc[0] if len(rows) else None
-        if (
-            not record
-            or record["spec"]["model"]["name"] != "mlp"
-            or not store.weights_match(record)
-        ):
+        kind = record and record["spec"]["model"]["name"]
+        if not record or kind != "mlp" or not store.weights_match(record):
             continue
         net = network(name, store.weights_path(record["run_id"]))
         if lost := record["unseen"]:

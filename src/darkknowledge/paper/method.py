@@ -1,13 +1,10 @@
 """Figures that belong to no question: who teaches whom, the images, what soft labels look like, and
 published numbers beside ours."""
 
-from __future__ import annotations
-
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,6 +16,7 @@ from scipy.special import softmax
 from darkknowledge.evidence import plots
 from darkknowledge.evidence.arms import BLACK, BLUE, GREY, ORANGE, Arm
 from darkknowledge.evidence.text import DATASETS
+from darkknowledge.paper.scorecard import UNITS, Row
 from darkknowledge.records import RecordError
 
 #: Temperatures at which soft labels are shown, and of how many images.
@@ -135,12 +133,13 @@ def bars(axis: Axes, p: np.ndarray, true: int) -> None:
         axis.text(one, p[one] + 0.03, said, ha=where, va="bottom", fontsize=LARGE)
 
 
-def ratios(rows: Sequence[Any]) -> Figure | None:
-    """Ours as a multiple of theirs on a log axis, with its interval over blocks; in grey, that of
-    theirs. A row whose interval reaches 0 has no place on such an axis."""
-    pairs = {row: (row.relative(row.published), row.relative(row.ours)) for row in rows}
-    drawn = {row: [x for e in pairs[row] for x in (e.mean, e.low, e.high)] for row in rows}
-    shown = [row for row in rows if np.nanmin(drawn[row]) > 0]
+def ratios(rows: Iterable[Row]) -> Figure | None:
+    """Ours as a multiple of theirs, for numbers of images, on a log axis, with its interval over blocks;
+    in grey, that of theirs. A row whose interval reaches 0 has no place on such an axis."""
+    told = [row for row in rows if UNITS[row.unit].images]
+    pairs = {row: (row.relative(row.published), row.relative(row.ours)) for row in told}
+    drawn = {row: [x for e in pairs[row] for x in (e.mean, e.low, e.high)] for row in told}
+    shown = [row for row in told if np.nanmin(drawn[row]) > 0]
     if not shown:
         return None
     figure, axis = plt.subplots(figsize=(plots.WIDTH, 0.8 + 0.3 * len(shown)))

@@ -1,7 +1,5 @@
 """The questions' notebooks, executed through Papermill."""
 
-from __future__ import annotations
-
 import ast
 import multiprocessing
 from collections.abc import Iterator
@@ -35,12 +33,7 @@ def check(path: Path, question: str) -> None:
         raise NotebookError(
             f"{path} has no cell tagged 'parameters': Papermill would run it on its defaults."
         )
-    p.make(question, {name: eval_default(entry["default"]) for name, entry in found.items()})
-
-
-def eval_default(text: str) -> object:
-    """A parameter's default as Papermill reads it off the cell: a Python literal."""
-    return ast.literal_eval(text)
+    p.make(question, {name: ast.literal_eval(one["default"]) for name, one in found.items()})
 
 
 def execute(profile: str, question: str, store: Store) -> Path:

@@ -1,7 +1,5 @@
 """Executed documents as HTML, PDF and Markdown, by the pandoc and the Typst of the package index."""
 
-from __future__ import annotations
-
 import datetime
 import importlib.metadata
 import importlib.util

@@ -18,7 +18,7 @@ from darkknowledge.config import project_root
 from darkknowledge.evidence import tables, text
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
-from darkknowledge.paper import appendix, scorecard, when
+from darkknowledge.paper import appendix, conventions, scorecard
 from darkknowledge.questions.params import PUBLISHED, rows
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, named_in
@@ -49,6 +49,23 @@ def context(findings: Findings) -> dict[str, Any]:
     """What the template of a question's answer is filled with."""
     values = QUESTIONS[findings.question].findings.values(findings)
     return {"c": findings.claims, "v": values, "lit": literature()["value"]}
+
+
+def contexts(findings: Mapping[str, Findings]) -> dict[str, Any]:
+    """What templates that speak of all questions are filled with: per question its claims and values,
+    as ``q2.c`` and ``q2.v``; None for those that the profile lacks or has no records of."""
+    known = {q: context(f) for q, f in findings.items() if any(f.frame["record"])}
+    return dict.fromkeys(QUESTIONS) | known
+
+
+def situations(findings: Mapping[str, Findings]) -> pd.DataFrame:
+    """When to distil: a row per situation whose claims are measured, what to do, what that was worth.
+
+    The block ``rows`` of ``report/answers/when.md.jinja`` writes it, by the verdicts: a paragraph is a
+    row, with a bar between its cells."""
+    text = written(answers(), "when", "rows", contexts(findings))
+    lines = [line.split(" | ") for line in text.split("\n\n") if line]
+    return pd.DataFrame(lines, columns=["situation", "what to do", "worth here"])
 
 
 def literature() -> pd.DataFrame:
@@ -166,21 +183,10 @@ class Paper:
 
     @functools.cached_property
     def everything(self) -> dict[str, Any]:
-        """What the templates that speak of all questions are filled with: per question its claims and
-        values, as ``q2.c`` and ``q2.v``; None for those that the profile lacks or has no records of."""
-        known = [q for q, frame in self.frames.items() if any(frame["record"])]
-        found = {q: context(self.findings[q]) for q in known}
-        return (
-            dict.fromkeys(QUESTIONS)
-            | found
-            | {
-                "lit": literature()["value"],
-                "published": len(self.scorecard),
-                "profile": self.profile,
-                "data": self.data_in_words(),
-                "interim": self.interim(),
-            }
-        )
+        """What the templates that speak of all questions are filled with."""
+        more = {"published": len(self.scorecard), "profile": self.profile}
+        more |= {"data": self.data_in_words(), "interim": self.interim()}
+        return contexts(self.findings) | {"lit": literature()["value"]} | more
 
     def interim(self) -> tuple[int, int] | None:
         """How many blocks every primary claim has, and how many are planned; None once all are in."""
@@ -204,10 +210,6 @@ class Paper:
             **{split: record[split]["n"] for split in ("validation", "test")},
         }
 
-    def data(self) -> str:
-        """The data sets that the shown records were computed from."""
-        return ", ".join(sorted({r["provenance"]["data"] for r in self.records})) or "no data yet"
-
     def progress(self) -> str:
         """How many of the planned runs the report rests on."""
         planned = (run for frame in self.frames.values() for run in named_in(frame))
@@ -220,17 +222,17 @@ class Paper:
         found = self.frame(name)
         if found is None:
             return ABSENT
-        return tables.markdown(found, tables.alignment(found)) if len(found) else NOTHING
+        return tables.markdown(found) if len(found) else NOTHING
 
     def frame(self, name: str) -> pd.DataFrame | None:
         """The same as a frame; None where the profile lacks its question. Raises KeyError."""
         general: dict[str, Callable[[], pd.DataFrame]] = {
-            "answers": lambda: self.headlines(),
-            "when": lambda: when.rows(self.findings),
+            "answers": self.headlines,
+            "when": lambda: situations(self.findings),
             "scorecard": lambda: scorecard.table(self.scorecard),
             "provenance": lambda: appendix.provenance(self.frames),
             "recipes": lambda: appendix.recipes(self.records),
-            "conventions": appendix.conventions,
+            "conventions": conventions.table,
             "search": lambda: appendix.search(self.store.exhibit_path(self.profile, "search.csv")),
             "speed": lambda: appendix.speed(self.store.read_bench()),
             "runs": lambda: appendix.run_ids(self.claims),
@@ -275,7 +277,7 @@ class Paper:
         if name == "samples":
             return method.samples(examples)
         if name == "scorecard":
-            return scorecard.figure(self.scorecard)
+            return method.ratios(self.scorecard)
         question, _, what = name.partition("-")
         if question not in self.findings:
             return None
@@ -292,9 +294,8 @@ class Paper:
         the profile lacks it."""
         from darkknowledge.paper import live, method  # slow to load
 
-        sheet = (
-            self.store.examples_path(self.findings["q2"].dataset) if "q2" in self.findings else None
-        )
+        q2 = self.findings.get("q2")
+        sheet = self.store.examples_path(q2.dataset) if q2 else None
         logits = method.known_soft_labels(self.files["soft labels"], sheet)
         if logits is None or sheet is None:
             return ""

@@ -1,7 +1,5 @@
 """The quarto command: found, installed where that can be done, and called."""
 
-from __future__ import annotations
-
 import datetime
 import logging
 import os

@@ -1,7 +1,5 @@
 """A profile's report, rendered by Quarto or, where there is none, by the packages of pandoc and Typst."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,11 +1,9 @@
 """Published numbers beside ours: the rows of ``report/literature.csv`` that there are records for."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from scipy import special
@@ -16,9 +14,6 @@ from darkknowledge.evidence.samples import EMPTY, Measure, Sample
 from darkknowledge.evidence.stats import Effect
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.spec import choose
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: Data sets of published numbers → those of ours beside them, and what theirs then differ in.
 BESIDE = {"mnist": {"mnist": ""}, "cifar10": {"cifar10": "", "cifar10_jpeg": "original images"}}
@@ -110,7 +105,7 @@ def _ours(f: Findings, key: str, unit: str) -> tuple[Sample, str]:
         "percent accuracy": lambda row: 100 * row["test_accuracy"],
         "percent errors of 10000": lambda row: 100 * (1 - row["test_accuracy"]),
     }.get(unit, "test_errors")
-    where = module.LITERATURE.get(key)
+    where = getattr(module, "LITERATURE", {}).get(key)
     return f.sample(**{"measure": usual} | where) if where else EMPTY, ""
 
 
@@ -141,10 +136,3 @@ def table(found: list[Row]) -> pd.DataFrame:
     lines = [[f"{row.what} [@{row.source}]", *cells(row), row.recipe_difference] for row in found]
     names = ["published", "theirs", "ours", "ratio", "their recipe differs in"]
     return pd.DataFrame(lines, columns=names)
-
-
-def figure(found: list[Row]) -> Figure | None:
-    """Ours as a multiple of theirs, for numbers of images; None without one."""
-    from darkknowledge.paper import method  # it draws, which who reads the rows needs not wait for
-
-    return method.ratios([row for row in found if UNITS[row.unit].images])

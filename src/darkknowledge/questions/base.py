@@ -3,8 +3,6 @@
 A *block* is a seed with its own teacher and all its arms. A *family* is a group of arms that is trained
 together; family by block is the unit of work."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -249,6 +247,15 @@ class Planned:
             "run_id": spec.run_id,
             "teacher_run_id": teacher.run_id if teacher else "",
         }
+
+
+def families(arms: Iterable[Callable[[Any, int], Arms]], params: Parameters) -> list[Family]:
+    """Families by the functions that make their arms, whose names they have: the first is primary and
+    has all blocks, each other one as many as its parameter ``n_…`` says."""
+    first, *others = arms
+    numbers = {make: getattr(params, f"n_{make.__name__}") for make in others}
+    rest = [Family(make.__name__, make, number) for make, number in numbers.items()]
+    return [Family(first.__name__, first, len(params.blocks), primary=True), *rest]
 
 
 def grid(question: str, families: Iterable[Family], params: Parameters) -> list[Planned]:

@@ -3,8 +3,6 @@
 ``temperature: Temperature`` says that a number above 0 is due; :func:`checked` refuses everything else
 by its name, in one sentence."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from darkknowledge import config

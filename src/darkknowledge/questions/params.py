@@ -3,8 +3,6 @@
 A profile is a folder of YAML under ``params/``; a notebook's parameters cell mirrors the same names.
 """
 
-from __future__ import annotations
-
 import difflib
 import types
 from dataclasses import MISSING, fields
@@ -21,14 +19,9 @@ from darkknowledge.spec import SpecError
 PUBLISHED = "paper"
 
 
-def kinds() -> dict[str, type[Parameters]]:
-    """The class of every question's parameters, by the question's key."""
-    return {key: question.parameters for key, question in QUESTIONS.items()}
-
-
 def make(question: str, values: dict[str, Any]) -> Parameters:
     """The parameters of a question from plain values; unknown names are refused. Raises SpecError."""
-    kind = kinds()[s.choose("question", question, kinds())]
+    kind = QUESTIONS[s.choose("question", question, QUESTIONS)].parameters
     known = [f.name for f in fields(kind)]
     for name in values:
         if name not in known:
@@ -43,7 +36,7 @@ def make(question: str, values: dict[str, Any]) -> Parameters:
 
 def read(profile: str, question: str) -> Parameters:
     """The parameters of a question in a profile, from its YAML file. Raises SpecError."""
-    s.choose("question", question, kinds())
+    s.choose("question", question, QUESTIONS)
     path = _folder(profile) / f"{question}.yaml"
     questions_of(profile)
     try:
@@ -61,7 +54,7 @@ def _folder(profile: str) -> Path:
 def questions_of(profile: str) -> list[str]:
     """The questions that a profile has a file for, in order. Raises SpecError if there is none."""
     folder = _folder(profile)
-    found = [q for q in kinds() if (folder / f"{q}.yaml").is_file()]
+    found = [q for q in QUESTIONS if (folder / f"{q}.yaml").is_file()]
     if not found:
         profiles = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
         s.choose("profile", profile, profiles)
@@ -80,13 +73,13 @@ def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
     values = {n: v for n, v in namespace.items() if n[0] != "_" and isinstance(v, plain)}
     for ignored in ("In", "Out", "papermill_description"):
         values.pop(ignored, None)
+    known = [f.name for f in fields(QUESTIONS[question].parameters)]
     if any(isinstance(value, Parameters) for value in namespace.values()):  # of the time before
-        known = [f.name for f in fields(kinds()[question])]
         values = {n: v for n, v in values.items() if difflib.get_close_matches(n, known)}
     try:
         return make(question, values)
     except SpecError as error:
-        odd = [name for name in values if name not in (f.name for f in fields(kinds()[question]))]
+        odd = [name for name in values if name not in known]
         hint = f" In Jupyter call 'del {odd[0]}' too, then all cells again." if odd else ""
         raise SpecError(f"{error}{hint}") from None
 

@@ -1,7 +1,5 @@
 """The questions, in the order of the paper."""
 
-from __future__ import annotations
-
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
@@ -16,9 +14,10 @@ class Question:
     """A question by its key, as ``q2``: the folder of this package that knows it, its notebook, and
     what it is called.
 
-    The folder holds ``plan.py`` (``PARAMETERS`` by key, ``families(params)``), ``findings.py``
-    (``claims(findings)`` declares them, ``values(findings)`` are for its template, ``LITERATURE`` says
-    what stands beside published numbers) and ``exhibits.py`` (``TABLES``, ``FIGURES``)."""
+    The folder holds ``plan.py`` (the class of the parameters, named by the key, as ``Q2``; ``FAMILIES``,
+    functions in the order of training), ``findings.py`` (``claims(findings)`` declares them,
+    ``values(findings)`` are for its template, ``LITERATURE`` says what stands beside published numbers,
+    if anything does) and ``exhibits.py`` (``TABLES``, ``FIGURES``)."""
 
     key: str
     folder: str
@@ -46,12 +45,16 @@ class Question:
     @property
     def parameters(self) -> type[base.Parameters]:
         """The class of the question's parameters."""
-        found: type[base.Parameters] = self.plan.PARAMETERS[self.key]
+        found: type[base.Parameters] = getattr(self.plan, self.key.upper())
         return found
+
+    def families(self, params: base.Parameters) -> list[base.Family]:
+        """The question's families, in the order of training."""
+        return base.families(self.plan.FAMILIES, params)
 
     def grid(self, params: base.Parameters) -> list[base.Planned]:
         """All runs of the question, each once and after its teacher."""
-        return base.grid(self.key, self.plan.families(params), params)
+        return base.grid(self.key, self.families(params), params)
 
 
 QUESTIONS = {

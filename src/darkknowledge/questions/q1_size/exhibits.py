@@ -1,8 +1,6 @@
 """Q1, how it is shown: errors against parameters with and without augmentation and dropout; a table of
 what each network costs, and one of all arms."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -62,12 +60,8 @@ def errors_by_size(f: Findings) -> Figure | None:
     ends = [found[-1][-1].mean for found, *_ in curves]
     near = len(ends) > 1 and ends[1] - ends[0] < NEAR * axis.get_ylim()[1]
     for end, place, (_, name, look, _) in zip(ends, ("top", "bottom"), curves, strict=False):
-        where: dict[str, Any] = {
-            "va": place if near else "center",
-            "fontweight": "bold",
-            "fontsize": None,
-        }
-        plots.name(axis, (1, end), name, ARMS[look].colour, (4, 0), **where)
+        where: dict[str, Any] = {"va": place if near else "center", "fontweight": "bold"}
+        plots.name(axis, (1, end), name, ARMS[look].colour, (4, 0), fontsize=None, **where)
     return figure
 
 
@@ -120,9 +114,8 @@ def costs(f: Findings) -> pd.DataFrame:
         for batch in batches:
             time = measured.get((net, batch))
             both = [text.seconds(time[key]) for key in ("median", "iqr")] if time else []
-            row[f"latency, {batch} image{'s'[: batch > 1]} (IQR)"] = (
-                "{} ({})".format(*both) if time else ""
-            )
+            heading = f"latency, {batch} image{'s'[: batch > 1]} (IQR)"
+            row[heading] = "{} ({})".format(*both) if time else ""
         row["test errors"] = text.cell(f.sample(arm=arm, model=net).effect())
         rounded = eight_bits(f, arm=arm, model=net)
         row["with eight-bit weights"] = text.cell(rounded.effect()) if rounded.values else ""

@@ -1,8 +1,6 @@
 """Q1, what the records say: what size is worth between networks that are trained alike, what training
 is worth at one size, and what both cost."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from darkknowledge.evidence import samples, text

@@ -1,10 +1,8 @@
 """Q1, what is trained: nets of several sizes on hard labels, plain, and trained like the teacher."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
-from darkknowledge.questions.base import Arms, Family, Parameters
+from darkknowledge.questions.base import Arms, Parameters
 from darkknowledge.questions.checks import Count, Nets, Seconds, Size
 from darkknowledge.spec import choose
 
@@ -28,15 +26,6 @@ class Q1(Parameters):
         return known[choose("a net in augmented_recipes", net, known)]
 
 
-def families(q: Q1) -> list[Family]:
-    """In the order of training."""
-    return [
-        Family("size", size, len(q.blocks), primary=True),
-        Family("sizes", sizes, q.n_sizes),
-        Family("augmented_sizes", augmented_sizes, q.n_augmented_sizes),
-    ]
-
-
 def size(q: Q1, block: int) -> Arms:
     """The large and the small net, both with augmentation and dropout, and the small one plain."""
     yield "teacher", q.nets.teacher_of(block)
@@ -56,4 +45,4 @@ def augmented_sizes(q: Q1, block: int) -> Arms:
         yield "hard_augmented", q.nets.hard(block, net, q.augmented_recipe(net))
 
 
-PARAMETERS = {"q1": Q1}
+FAMILIES = size, sizes, augmented_sizes

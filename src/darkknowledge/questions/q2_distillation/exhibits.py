@@ -1,7 +1,5 @@
 """Q2, how it is shown: differences from hard labels by arm; learning curves; a table of all arms."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,6 +10,9 @@ from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.plots import Row
 from darkknowledge.evidence.samples import measured
 from darkknowledge.questions.q2_distillation.findings import RIVALS
+
+#: What is drawn over the epochs, in multiples of what.
+CURVES = {"validation_accuracy": 100, "loss_hard": 1}
 
 
 def differences(f: Findings) -> Figure | None:
@@ -42,9 +43,7 @@ def learning_curves(f: Findings) -> Figure | None:
     for arm in shown:
         histories = [record["history"] for record in f.rows(arm=arm)["record"] if record]
         look = ARMS[arm]
-        for axis, key, scale in zip(
-            axes, ("validation_accuracy", "loss_hard"), (100, 1), strict=True
-        ):
+        for axis, (key, scale) in zip(axes, CURVES.items(), strict=True):
             curves = scale * np.array([h[key] for h in histories], dtype=float)
             epochs = np.arange(1, curves.shape[1] + 1)
             span = epochs, curves.min(0), curves.max(0)

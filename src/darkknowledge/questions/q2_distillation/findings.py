@@ -1,7 +1,5 @@
 """Q2, what the records say: distilled against hard labels, against its rivals, on jittered images."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -53,8 +51,7 @@ def values(f: Findings) -> dict[str, Any]:
         ),
         "tuned": f.dataset in text.STUDIED,
         "student": main["model"],
-        "temperature": main["temperature"],
-        "alpha": main["alpha"],
+        **main[["temperature", "alpha"]],
     }
 
 

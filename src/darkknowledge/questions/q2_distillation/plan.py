@@ -1,10 +1,8 @@
 """Q2, what is trained: hard labels, distillation, its rivals, and both on jittered images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
-from darkknowledge.questions.base import Arms, Family, Parameters
+from darkknowledge.questions.base import Arms, Parameters
 from darkknowledge.questions.checks import Count, Temperature, Weight
 from darkknowledge.spec import LossSpec, SpecError
 
@@ -28,17 +26,6 @@ class Q2(Parameters):
         super().__post_init__()
         if self.n_budget and not self.budget_epochs:
             raise SpecError("n_budget needs budget_epochs, the epochs of an equal budget.")
-
-
-def families(q: Q2) -> list[Family]:
-    """In the order of training."""
-    return [
-        Family("distillation", distillation, len(q.blocks), primary=True),
-        Family("rivals", rivals, q.n_rivals),
-        Family("jittered", jittered, q.n_jittered),
-        Family("budget", budget, q.n_budget),
-        Family("grey", grey, q.n_grey),
-    ]
 
 
 def distillation(q: Q2, block: int) -> Arms:
@@ -88,4 +75,4 @@ def grey(q: Q2, block: int) -> Arms:
     yield "label_smoothing_strong", q.nets.hard(block, loss=smoothed(q.nets.alpha))
 
 
-PARAMETERS = {"q2": Q2}
+FAMILIES = distillation, rivals, jittered, budget, grey

@@ -1,7 +1,5 @@
 """Q3, how it is shown: errors against the temperature for each net, and how soft the labels are."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

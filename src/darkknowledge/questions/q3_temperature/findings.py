@@ -1,7 +1,5 @@
 """Q3, what the records say: above T = 1 against it, high temperatures against 20, a narrow net."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

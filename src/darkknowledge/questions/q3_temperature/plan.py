@@ -1,10 +1,8 @@
 """Q3, what is trained: the distilled student at every temperature and width."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
-from darkknowledge.questions.base import Arms, Family, Parameters
+from darkknowledge.questions.base import Arms, Parameters
 from darkknowledge.questions.checks import Count, Nets, Temperatures, Weights
 
 
@@ -20,15 +18,6 @@ class Q3(Parameters):
     temperatures: Temperatures = (0.5, 1.0, 4.0, 8.0, 20.0)
     other_nets: Nets = ("mlp-30-30",)
     alphas: Weights = (0.5,)
-
-
-def families(q: Q3) -> list[Family]:
-    """In the order of training."""
-    return [
-        Family("main_temperatures", main_temperatures, len(q.blocks), primary=True),
-        Family("temperatures", temperatures, q.n_temperatures),
-        Family("weights", weights, q.n_weights),
-    ]
 
 
 def main_temperatures(q: Q3, block: int) -> Arms:
@@ -53,4 +42,4 @@ def weights(q: Q3, block: int) -> Arms:
         yield "kd_weight", q.nets.taught(block, q.nets.loss(alpha=alpha))
 
 
-PARAMETERS = {"q3": Q3}
+FAMILIES = main_temperatures, temperatures, weights

@@ -1,8 +1,6 @@
 """Q4, how it is shown: recall of each omitted digit, before and after the shift; tables of all arms and
 of the digits."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Q4, what the records say: recall of a digit that the transfer set lacks, and what a shift adds."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -96,8 +94,7 @@ def values(f: Findings) -> dict[str, Any]:
         "thing": things(f)[0],
         "things": things(f)[1],
         "ours": {name: s.mean for name, s in ours.items() if s.values and f.dataset == "mnist"},
-        "temperature": main["temperature"],
-        "alpha": main["alpha"],
+        **main[["temperature", "alpha"]],
     }
 
 

@@ -1,11 +1,9 @@
 """Q4, what is trained: students whose transfer set lacks a class, distilled and on hard labels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from darkknowledge import spec as s
-from darkknowledge.questions.base import Arms, Family, Parameters
+from darkknowledge.questions.base import Arms, Parameters
 from darkknowledge.questions.checks import Classes, Count
 
 
@@ -31,15 +29,6 @@ class Q4(Parameters):
             raise s.SpecError("keep_only names all classes, so none would be omitted.")
 
 
-def families(q: Q4) -> list[Family]:
-    """In the order of training."""
-    return [
-        Family("omitted", omitted, len(q.blocks), primary=True),
-        Family("two_digits", two_digits, q.n_two_digits),
-        Family("control", control, q.n_control),
-    ]
-
-
 def omitted(q: Q4, block: int) -> Arms:
     """Distilled on all classes, and without each class in turn."""
     yield "teacher", q.nets.teacher_of(block)
@@ -61,4 +50,4 @@ def control(q: Q4, block: int) -> Arms:
         yield "hard", q.nets.hard(block, omit=(one,))
 
 
-PARAMETERS = {"q4": Q4}
+FAMILIES = omitted, two_digits, control

@@ -1,8 +1,6 @@
 """Q5 and Q6, how it is shown: the gain over hard labels against the weight of the soft labels; a table of
 all arms."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

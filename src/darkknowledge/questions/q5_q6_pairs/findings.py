@@ -1,7 +1,5 @@
 """Q5 and Q6, what the records say: a net taught by a smaller one, or by one of its own kind."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from darkknowledge.evidence import text
@@ -113,7 +111,3 @@ def values(f: Findings) -> dict[str, Any]:
         "on_digits": f.claims.get(f"digits_alpha_{digits.alpha:g}") if digits else None,
         "weights": [c for name, c in f.claims.items() if name.startswith("digits_alpha")],
     }
-
-
-#: The published numbers are of other nets and of the original images: none stands beside ours.
-LITERATURE: dict[str, dict[str, Any]] = {}

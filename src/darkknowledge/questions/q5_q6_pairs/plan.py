@@ -1,13 +1,11 @@
 """Q5 and Q6, what is trained: a large net taught by a weaker one, or by one of its own kind, on images
 and on digits."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from darkknowledge.questions.base import OTHER_SEED, Arms, Family, Parameters, Setup, setup_of
+from darkknowledge.questions.base import OTHER_SEED, Arms, Parameters, Setup, setup_of
 from darkknowledge.questions.checks import Count, Name, Net, Temperature, Weight, Weights
 from darkknowledge.questions.q2_distillation.plan import smoothed
 from darkknowledge.spec import LossSpec, RunSpec
@@ -54,18 +52,6 @@ class Q5(Pairs):
 @dataclass(frozen=True, kw_only=True)
 class Q6(Pairs):
     """A teacher of the student's own kind, which began at another initialisation."""
-
-
-def families(q: Pairs) -> list[Family]:
-    """In the order of training."""
-    return [
-        Family("images", images, len(q.blocks), primary=True),
-        Family("digits", digits, q.n_digits),
-        Family("digits_temperatures", digits_temperatures, q.n_digits_temperatures),
-        Family("weights", weights, q.n_weights),
-        Family("rivals", rivals, q.n_rivals),
-        Family("budget", budget, q.n_budget),
-    ]
 
 
 def images(q: Pairs, block: int) -> Arms:
@@ -138,4 +124,4 @@ def budget(q: Pairs, block: int) -> Arms:
     yield "hard_equal_budget", q.nets.hard(block, q.nets.teacher, changes={"epochs": epochs})
 
 
-PARAMETERS = {"q5": Q5, "q6": Q6}
+FAMILIES = images, digits, digits_temperatures, weights, rivals, budget

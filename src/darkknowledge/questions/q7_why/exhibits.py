@@ -1,8 +1,6 @@
 """The discussion, how it is shown: what each mechanism is worth; errors against the share of labels; a
 table of all arms."""
 
-from __future__ import annotations
-
 import math
 
 import matplotlib.pyplot as plt
@@ -115,9 +113,7 @@ def arms(f: Findings) -> pd.DataFrame:
     ends = [f"{name}{view}" for name in shares(f) for view in VIEWS]
     references = {f"{kind}_{end}": f"hard_{end}" for end in ends for kind in FEW}
     references |= dict.fromkeys(("kd_other_half", "hard_other_half"), "hard_other_half")
-    references |= dict.fromkeys(
-        ("teacher_half", "kd_same_half"), ""
-    )  # no net on hard labels has it
+    references |= {"teacher_half": "", "kd_same_half": ""}  # no net on hard labels has that half
     return tables.arms(f, named(f), references)
 
 

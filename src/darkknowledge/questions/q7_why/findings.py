@@ -1,8 +1,6 @@
 """The discussion, what the records say: soft labels with parts taken out, worse teachers, images that
 the teacher never saw, few labels, noise."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from darkknowledge.evidence.claims import Findings
@@ -103,8 +101,4 @@ def values(f: Findings) -> dict[str, Any]:
             judged = {kind: f.claims[f"{kind}_{name}_vs_hard"] for kind in ("kd", "kd_all")}
             few.append({"share": portion(share), "errors": told} | judged)
     found = {"errors": errors, "lost": 1 - kept, "worse": worse, "few": few}
-    return found | {key: main[key] for key in ("temperature", "alpha")}
-
-
-#: No published number is the discussion's.
-LITERATURE: dict[str, dict[str, Any]] = {}
+    return {**found, **main[["temperature", "alpha"]]}

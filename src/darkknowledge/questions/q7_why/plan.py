@@ -1,12 +1,10 @@
 """The discussion, what is trained: soft labels with parts taken out, worse teachers, unfamiliar images,
 few labels, no images at all."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 
-from darkknowledge.questions.base import OTHER_SEED, Arms, Family, Parameters
+from darkknowledge.questions.base import OTHER_SEED, Arms, Parameters
 from darkknowledge.questions.checks import ByShare, Count, Weights
 from darkknowledge.spec import LossSpec
 
@@ -26,18 +24,6 @@ class Q7(Parameters):
     n_noise: Count = 0
     schedules: Weights = (0.25,)
     few_recipes: ByShare
-
-
-def families(q: Q7) -> list[Family]:
-    """In the order of training."""
-    return [
-        Family("confidence", confidence, len(q.blocks), primary=True),
-        Family("parts", parts, q.n_parts),
-        Family("quality", quality, q.n_quality),
-        Family("unfamiliar", unfamiliar, q.n_unfamiliar),
-        Family("few_labels", few_labels, q.n_few_labels),
-        Family("noise", noise, q.n_noise),
-    ]
 
 
 def confidence(q: Q7, block: int) -> Arms:
@@ -98,4 +84,4 @@ def noise(q: Q7, block: int) -> Arms:
         yield f"noise_{name}_initialisation", taught
 
 
-PARAMETERS = {"q7": Q7}
+FAMILIES = confidence, parts, quality, unfamiliar, few_labels, noise
