@@ -8,7 +8,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 )
 GREY = "#767676"
 #: What an arm learns from, in the order in which figures group them.
-NO_TEACHER, BROKEN_TEACHER, REAL_TEACHER = "no teacher", "broken teacher", "real teacher"
+NO_TEACHER, BROKEN_TEACHER, REAL_TEACHER = "no teacher", "altered soft labels", "real teacher"
 
 
 @dataclass(frozen=True)

@@ -131,12 +131,8 @@ class Findings:
 
     def images(self, dataset: str) -> int:
         """How many test images a data set has; 0 where that is not known yet."""
-        labels, classes = self.labels.get(dataset, ""), len(CLASS_NAMES.get(dataset, DIGITS))
-        for name, record in zip(self.frame["dataset"], self.frame["record"], strict=True):
-            if name == dataset and record:
-                classes = record["spec"]["data"]["classes"]
-                break
-        return len(labels) // digits_each(classes)
+        names = self.classes.get(dataset) or CLASS_NAMES.get(dataset, DIGITS)
+        return len(self.labels.get(dataset, "")) // digits_each(len(names))
 
     @property
     def dataset(self) -> str:

@@ -21,7 +21,7 @@ from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
 from darkknowledge.paper import appendix, conventions, scorecard
 from darkknowledge.questions.params import PUBLISHED, rows
 from darkknowledge.questions.registry import QUESTIONS
-from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, named_in
+from darkknowledge.records import HEADLINE, LATENCY_TABLE, SOFT_LABELS, UNSEEN, Store, named_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,6 +73,18 @@ def literature() -> pd.DataFrame:
     return pd.read_csv(project_root() / "report" / "literature.csv", index_col="id")
 
 
+def whole(frame: pd.DataFrame) -> pd.DataFrame:
+    """A question's frame without the records of blocks whose first family is still being trained, so
+    that numbers side by side are of the same blocks."""
+    first = frame[frame["family"] == frame["family"].iloc[0]]
+    undone = first.loc[first["record"].isna() & ~first["diverged"], "block"].unique()
+    hidden = frame["block"].isin(undone)
+    numbers = [*HEADLINE, *(name for name in UNSEEN if name in frame)]
+    frame.loc[hidden, numbers] = float("nan")
+    frame.loc[hidden, "record"] = None
+    return frame
+
+
 @dataclass(frozen=True)
 class Paper:
     """A profile as read from its results folder. Missing questions are absent, never a crash."""
@@ -97,7 +109,7 @@ class Paper:
         """The tidy frames of the questions that the profile has."""
         known = self.store.tables(self.profile, QUESTIONS)
         found = {q: self.store.read_table(self.profile, q, rows(self.profile, q)) for q in known}
-        return {q: frame for q, frame in found.items() if frame is not None}
+        return {q: whole(frame) for q, frame in found.items() if frame is not None}
 
     @functools.cached_property
     def labels(self) -> dict[str, str]:
@@ -185,7 +197,11 @@ class Paper:
     def everything(self) -> dict[str, Any]:
         """What the templates that speak of all questions are filled with."""
         more = {"published": len(self.scorecard), "profile": self.profile}
-        more |= {"data": self.data_in_words(), "interim": self.interim()}
+        more |= {
+            "data": self.data_in_words(),
+            "interim": self.interim(),
+            "progress": self.progress(),
+        }
         return contexts(self.findings) | {"lit": literature()["value"]} | more
 
     def interim(self) -> tuple[int, int] | None:
