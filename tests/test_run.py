@@ -13,7 +13,6 @@ from conftest import small_grid, small_run
 from darkknowledge import devices, layout
 from darkknowledge.evidence import samples
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.evidence.stats import mcnemar
 from darkknowledge.experiment import data, metrics, run, training
 from darkknowledge.experiment.run import execute
 from darkknowledge.records import Store, file_sha256
@@ -165,7 +164,6 @@ def test_a_hundred_classes_are_recorded_read_back_and_counted(store, monkeypatch
     said = [int(record["predictions"][i : i + 2]) for i in range(0, 400, 2)]
     errors = sum(one != i % 100 for i, one in enumerate(said))
     assert record["test"]["errors"] == errors
-    assert mcnemar(record["predictions"], labels, labels, 2).only_second == errors
     for known in (record, None):  # before there is any record too
         frame = pd.DataFrame({"dataset": ["cifar100"], "record": [known]})
         found = Findings("q1", frame, {"cifar100": labels})

@@ -49,8 +49,8 @@ SOFT_LABELS = "q2_soft_labels.json"
 #: (paired tests need them and the report has no data set), and a contact sheet of some test images.
 LABELS = "test_labels.txt"
 EXAMPLES = "test_examples.png"
-#: What its classes are called.
-CLASSES = "classes.json"
+#: What its classes are called, a line each.
+CLASSES = "test_classes.txt"
 
 
 class RecordError(RuntimeError):
@@ -371,10 +371,10 @@ class Store:
         """What a data set's classes are called; empty where that is not stored. Raises RecordError."""
         path = self.labels_path(dataset).with_name(CLASSES)
         try:
-            return tuple(map(str, json.loads(path.read_text(encoding="utf-8"))))
+            return tuple(path.read_text(encoding="utf-8").splitlines())
         except FileNotFoundError:
             return ()
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise RecordError(f"{path} names no classes: copy it again.") from error
 
     # -- tables --------------------------------------------------------------------------------

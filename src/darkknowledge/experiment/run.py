@@ -6,7 +6,6 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
-import json
 import platform
 import subprocess
 import time
@@ -187,7 +186,7 @@ def _train(
     store.keep(spec.data.name, LABELS, as_text(dataset.test.labels, classes).encode())
     sheet = data.contact_sheet(dataset.test, data.examples(dataset.test))
     store.keep(spec.data.name, EXAMPLES, sheet)
-    store.keep(spec.data.name, CLASSES, json.dumps(dataset.classes).encode())
+    store.keep(spec.data.name, CLASSES, "\n".join(dataset.classes).encode())
     without, both = list(spec.data.unseen), (all_logits["validation"], all_logits["test"])
     unseen = metrics.bias_shifts(*both, without) if without else None
     images = len(dataset.train) * spec.recipe.epochs
