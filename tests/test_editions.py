@@ -49,8 +49,9 @@ def test_another_record_means_another_fingerprint_and_few_blocks_are_not_publish
     path.unlink()
     fewer = Paper("quick", Store(store.root))
     assert fewer.fingerprint != paper.fingerprint
-    assert editions.undecided(fewer) == ["q1.large_vs_small"]
-    with pytest.raises(RuntimeError, match="q1.large_vs_small have fewer than 5 blocks"):
+    # A block that lacks a run is not shown, by none of the questions that have it.
+    assert {"q1.large_vs_small", "q2.kd_vs_hard"} <= set(editions.undecided(fewer))
+    with pytest.raises(RuntimeError, match="q1.large_vs_small, .* have fewer than 5 blocks"):
         editions.publish("quick", store)
 
 

@@ -20,11 +20,11 @@ OUTCOMES = [
      ["does better lower, at T = 2, 3 and 4. That is 20.", "Compared with T = 1 it makes 20."],
      ["holds", "holds"]),
     ({"four": -1, "far": 20, "band": -20, "one": -20}, Verdict.BETTER_SLIGHTLY,
-     "Soften the labels:", "At 4, 8 and 20:", ["still matters: T = 40 makes 19.8 errors more"],
+     "Soften the labels:", "At 4, 8 and 20:", ["still is a difference: T = 40 makes 19.8 errors more"],
      ["does better lower", "Compared with T = 1, that makes no difference that matters"],
      ["does not hold", "does not hold"]),
     ({"above": 20, "far": -20, "band": 20}, Verdict.WORSE, "Leave it at T = 1:", "Leave it at T = 1:",
-     ["still matters: T = 40 makes 20.2 errors fewer"],
+     ["still is a difference: T = 40 makes 20.2 errors fewer"],
      ["does worse lower, at T = 2, 3 and 4. That is 20.0 errors more", "it makes 19.8 errors more"],
      ["does not hold", "does not hold"]),
     ({"far": 20, "far_at": ["mlp-300-300"]}, Verdict.EQUIVALENT, "It makes no difference",
@@ -68,7 +68,7 @@ def test_every_outcome_has_its_own_words(changes, verdict, bold, head, high, nar
     for words in (said, headline):
         assert text.errors(one) in words and text.errors(one + claim.effect.mean) in words
     assert text.told(claim) in rest and all(words in rest for words in (*high, *narrow))
-    assert ("would matter" in rest) == claim.slight
+    assert ("than the margin" in rest) == claim.slight
     assert ("makes fewer errors" in told(f, "caption")) == claim.better
     assert ("much alike" in headline) == (claim.better and "each temperature" in rest)
     assert f"alike: that {lit[0]} here." in literature

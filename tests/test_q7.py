@@ -60,7 +60,7 @@ def test_each_outcome_has_its_own_words(outcome):
     assert said.startswith(f"**{answer}") and short.startswith(headline)
     assert "Leaving out" not in said and not told(f, "unfamiliar") + told(f, "few_labels")
     assert ("of the gain is lost" in told(f, "caption")) == (outcome in ("better", "slight"))
-    assert ("smaller than what we said beforehand" in said) == (outcome == "slight")
+    assert ("smaller than the margin" in said) == (outcome == "slight")
     assert text.errors(f.sample(arm="kd").mean) in short
 
 
