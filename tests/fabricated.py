@@ -1,6 +1,7 @@
 """Questions whose records nobody trained: every verdict can be forced, and the sentence read."""
 
 import json
+import operator
 import random
 import zlib
 from collections.abc import Callable
@@ -144,8 +145,13 @@ def results(folder: Path, profile: str = "paper", errors: Errors = plausible) ->
     store = Store(folder)
     chosen = {q: params.read(profile, q) for q in params.questions_of(profile)}
     every = ordered(registry.grids(chosen).values())
+    said: dict[str, str] = {}
     for planned in every:
         record = record_of(planned, errors(planned) + jitter(planned))
+        said[planned.spec.run_id] = record["predictions"]
+        if teacher := planned.spec.teacher:
+            same = sum(map(operator.eq, said[teacher.run_id], record["predictions"]))
+            record["test"]["teacher_agreement"] = same / IMAGES
         store.write(planned.spec.data.name, record)
     sheet = encode_png(torch.zeros(1, 280, 280, dtype=torch.uint8)).numpy().tobytes()
     for dataset in sorted({planned.spec.data.name for planned in every}):

@@ -70,6 +70,9 @@ FINE = {
 }  # fmt: skip
 REFUSED = {
     "status papers": "Did you mean 'paper'",
+    "claims nosuch": "profile",
+    "evaluate /": "name a .safetensors file",
+    "evaluate .": "name a .safetensors file",
     "train paper q9": "question",
     "train paper --minutes 0": "minutes",
     "train paper --only 0123456789abcdef": "No run of paper has the id '0123456789abcdef'",
@@ -189,6 +192,26 @@ def test_an_output_that_is_closed_or_full_costs_no_traceback():
     for end, code in (("", cli.LEFT), (">&-", cli.LEFT), (">&- 2>&-", cli.LEFT), ("| true", 0)):
         done = called("sh", "-c", f"{words} --results nowhere {end}")
         assert (done.returncode, done.stderr) == (code, "")
-    full = called("sh", "-c", f"{words} >/dev/full")
     said = "darkknowledge: A file: No space left on device.\n"
-    assert (full.returncode, full.stderr) == (1, said)
+    for command in (words, f"{words} --help", f"{sys.executable} -m darkknowledge --version"):
+        full = called("sh", "-c", f"{command} >/dev/full")
+        assert (full.returncode, full.stderr) == (1, said)
+    silent = called("sh", "-c", f"{words} q9 2>&-")
+    assert (silent.returncode, silent.stdout) == (cli.BAD_INPUT, "")
+
+
+@pytest.mark.parametrize(
+    "words", ["status paper --results", "evaluate", "export 1234 --to", "curves paper --to"]
+)
+def test_an_empty_path_is_refused(words, capsys):
+    assert left(*words.split(), "") == cli.BAD_INPUT
+    assert "it is empty" in capsys.readouterr().err
+
+
+def test_a_working_directory_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    (folder := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert left("status", "paper") == cli.BAD_INPUT
+    assert "The working directory is gone" in capsys.readouterr().err
+    monkeypatch.undo()

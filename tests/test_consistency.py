@@ -115,6 +115,9 @@ FORGERIES: dict[str, tuple[Callable[[dict], object], str]] = {
     "other classes": (lambda r: r["unseen"].update(classes=[2, 7]), "unseen.classes"),
     "an epoch less": (lambda r: [v.pop() for v in r["history"].values()], "history"),
     "an epoch more": (lambda r: [v.append(v[-1]) for v in r["history"].values()], "history"),
+    "logits cut": (lambda r: r["test"]["mean_logits"].pop(), "test.mean_logits"),
+    "logits of a class cut": (lambda r: r["test"]["mean_logits"][3].pop(), "test.mean_logits"),
+    "nobody's agreement": (lambda r: r["test"].update(teacher_agreement=None), "spec.teacher"),
     "a curve cut": (lambda r: r["history"]["seconds"].pop(), "history"),
     "no teacher": (lambda r: r.update(teacher_weights_sha256=None), "teacher_weights_sha256"),
 }  # fmt: skip
@@ -262,6 +265,16 @@ SHARES = "test.ece test.teacher_agreement validation.ece validation.teacher_agre
             for way in SHARES.split()
             for x in (-0.1, 1.5)
         ),
+        *(("test_int8.errors", x, "test_int8.errors") for x in (-1, 201)),
+        *(
+            (f"soft_targets.{way}", x, "soft_targets")
+            for way, x in (("images", -1), ("entropy", -0.1), ("entropy", 2.31))
+        ),
+        *((way, 0, "less than 1") for way in ("cost.parameters", "provenance.training_images")),
+        *(
+            (way, "ab", f"^{way} is no SHA-256")
+            for way in ("weights_sha256", "teacher_weights_sha256")
+        ),
         ("history.validation_accuracy.0", 1.01, "history.validation_accuracy"),
         ("provenance.training_seconds", 2.5, "provenance.seconds are fewer"),
         ("unseen.none.bias", 1.0, "unseen.none is not what test says"),
@@ -305,7 +318,7 @@ def test_a_teacher_of_other_weights_is_refused_by_all_who_show_or_count_its_stud
             lambda: Paper.load("quick", store.root),
         ]
         whole = store.record_path("mnist5k", teacher).read_bytes()
-        store.write("mnist5k", store.read("mnist5k", teacher) | {"weights_sha256": "c"})
+        store.write("mnist5k", store.read("mnist5k", teacher) | {"weights_sha256": "c" * 64})
         for refuse in readers:
             with pytest.raises(RecordError, match="other weights .* copy both again") as error:
                 refuse()
@@ -319,6 +332,22 @@ def test_a_teacher_of_other_weights_is_refused_by_all_who_show_or_count_its_stud
         store.record_path("mnist5k", teacher).write_bytes(whole)
     for fine in readers:
         fine()
+
+
+def test_an_agreement_that_the_stored_predictions_do_not_make_is_refused(study_of_two):
+    """By more than one image, which another machine may round otherwise."""
+    student = next(spec for spec in specs_of("q2") if spec.teacher)
+    whole = study_of_two.read("mnist5k", student.run_id)
+    share = whole["test"]["teacher_agreement"]
+    try:
+        for off, fine in ((1, True), (2, False)):
+            test = whole["test"] | {"teacher_agreement": share - off / 1000}
+            study_of_two.write("mnist5k", whole | {"test": test})
+            refused = pytest.raises(RecordError, match="other predictions of its teacher")
+            with contextlib.nullcontext() if fine else refused:
+                assert study_of_two.consistent("mnist5k", student.run_id)
+    finally:
+        study_of_two.write("mnist5k", whole)
 
 
 def test_a_student_whose_teacher_has_no_record_here_is_read(study_of_two, tmp_path):

@@ -244,16 +244,20 @@ def test_a_signal_ends_it_at_once_keeps_what_is_finished_and_the_same_command_go
 
 
 @linux
-def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path):
-    """A terminal sends it to them too, here to them first, and they have nothing to say to it."""
+@pytest.mark.parametrize("early", [False, True])
+def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path, early):
+    """A terminal sends it to them too, here to them first, and they have nothing to say to it; or the
+    server that they are forked from is not ready yet."""
     sweep, generator = Sweep(tmp_path / "project"), random.Random(SEED)
     (sweep.folder / "enough").write_text("0", encoding="utf-8")  # or a fast machine is done by then
     process = sweep.start("-q", *QUESTION, "--jobs", "2")
-    wait_until(lambda: sweep.workers(process.pid), process)
+    wait_until(lambda: len(sweep.processes()) > 2 or sweep.workers(process.pid), process)
+    if not early:
+        wait_until(lambda: sweep.workers(process.pid), process)
     time.sleep(generator.uniform(0.2, 0.8))
-    for worker in sweep.workers(process.pid):
+    for worker in sweep.workers(process.pid) if not early else ():
         worker.send_signal(signal.SIGINT)
-    time.sleep(1)
+    time.sleep(0 if early else 1)
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=HANG)
     assert (process.returncode, said) == (130, f"\nInterrupted. {GO_ON}\n")

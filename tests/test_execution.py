@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from darkknowledge.paper import execution
+from darkknowledge.spec import SpecError
 
 FIGURE = """```{python}
 #| label: fig-one
@@ -66,6 +67,13 @@ def test_a_figure_is_saved_and_named_and_one_that_is_not_drawn_can_still_be_refe
     assert drawn.startswith(b"<?xml") and b"dc:date" not in drawn and not plt.get_fignums()
     found = executed(tmp_path, FIGURE.replace("plt.figure().add_subplot().plot([1, 2]);", "None;"))
     assert found == f"::: {{#fig-one}}\n{execution.NO_FIGURE}\n\nA *cap*.\n:::"
+
+
+def test_a_document_that_is_not_utf_8_is_named(tmp_path):
+    (tmp_path / "a.qmd").write_text("{{< include _b.qmd >}}\n", encoding="utf-8")
+    (tmp_path / "_b.qmd").write_bytes(b"caf\xe9")
+    with pytest.raises(SpecError, match=r"_b\.qmd is not UTF-8"):
+        execution.included(tmp_path / "a.qmd")
 
 
 def test_the_look_of_figures_made_elsewhere_is_left_alone(tmp_path):

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from safetensors.torch import load_file, save_file
 
 import small_project
 from conftest import REPOSITORY, small_run, synthetic_parts
 from darkknowledge.experiment import data, published, run
 from darkknowledge.experiment.published import WeightsError
+from darkknowledge.records import file_sha256
 from darkknowledge.spec import data_spec
 
 #: The weights of a net that knows MNIST's digits.
@@ -180,6 +182,8 @@ SPOILT = {
     "need their card": lambda path: published.card_path(path).unlink(),
     "No such file": lambda path: path.unlink(),
     "no card of published": "{",
+    "no card of published weights .maximum": "[" * 200_000,
+    "does not name the 10 classes": {"classes": ["a"] * 10},
     "does not fit the net": {"model": {"name": "mlp", "hidden": [17]}},
 }
 
@@ -195,6 +199,20 @@ def test_what_does_not_belong_together_is_refused_in_one_sentence(weights, says)
     with pytest.raises(WeightsError, match=says) as caught:
         published.network(weights)
     assert "\n" not in str(caught.value)
+
+
+def test_a_card_that_counts_other_images_and_weights_that_are_not_finite_are_refused(weights):
+    card = published.card_path(weights)
+    whole = json.loads(card.read_text())
+    card.write_text(json.dumps(whole | {"test_images": 99}))
+    with pytest.raises(WeightsError, match="99 test images, not 100: fetch both again"):
+        published.evaluate(weights)
+    state = load_file(weights)
+    next(value for value in state.values() if value.is_floating_point()).fill_(torch.nan)
+    save_file(state, weights)
+    card.write_text(json.dumps(whole | {"sha256": file_sha256(weights)}))
+    with pytest.raises(WeightsError, match="not finite"):
+        published.network(weights)
 
 
 def test_no_card_is_written_for_weights_that_are_not_the_runs_own(weights, store):

@@ -112,7 +112,16 @@ def test_a_flipped_bit_anywhere_and_a_value_more_or_less_are_noticed(stored, cap
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>", b"[1, 2]", b"3", b'{"run_id": "0", "format": 1}', b"\xff\xfe\x00"]
+    "content",
+    [
+        b"",
+        b"<html>",
+        b"[1, 2]",
+        b"3",
+        b'{"run_id": "0", "format": 1}',
+        b"\xff\xfe\x00",
+        b"[" * 200_000,
+    ],
 )
 def test_a_broken_record_is_named_once_and_can_be_set_aside(stored, still, caplog, content):
     path = stored.record_path("mnist", ID)
@@ -123,6 +132,22 @@ def test_a_broken_record_is_named_once_and_can_be_set_aside(stored, still, caplo
     stored.set_aside("mnist", ID)
     assert files(stored) == [f"{ID}.json.broken"]
     assert path.with_name(f"{ID}.json.broken").read_bytes() == content  # for whoever asks
+
+
+@pytest.mark.parametrize("name", [f"{ID}.json", LABELS])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(stored, still, caplog, name):
+    path = stored.labels_path("mnist").with_name(name)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    if name == LABELS:
+        with pytest.raises(records.RecordError, match=f"{LABELS} does not fit"):
+            stored.labels("mnist")
+    else:
+        assert stored.read("mnist", ID) is None and "no regular file" in caplog.text
+        (path := stored.table_path("p", "q1")).parent.mkdir()
+        os.mkfifo(path)
+        with pytest.raises(records.RecordError, match=r"q1\.csv .*no regular file"):
+            stored.read_table("p", "q1")
 
 
 def test_a_record_of_another_run_or_another_format_is_refused(stored, monkeypatch, caplog):

@@ -40,15 +40,20 @@ def main(argv: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="instead")
+    if sys.stderr is None:  # it is closed, and print would take the output instead
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")
     argv = sys.argv[1:] if argv is None else argv
     end = argv.index("--") if "train" in argv and "--" in argv else len(argv)
-    arguments = _parser().parse_args(argv[:end])
-    arguments.to_engine = argv[end + 1 :]
-    level = logging.INFO - 10 * arguments.verbose + 10 * arguments.quiet
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("darkknowledge").setLevel(level)
-    _listen()
     try:
+        try:
+            arguments = _parser().parse_args(argv[:end])
+        finally:  # what it was asked for may have been its help
+            print(end="", flush=True)
+        arguments.to_engine = argv[end + 1 :]
+        level = logging.INFO - 10 * arguments.verbose + 10 * arguments.quiet
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("darkknowledge").setLevel(level)
+        _listen()
         if "profile" in arguments:  # it names folders, and must not lead out of them
             plain("profile", arguments.profile)
         code = arguments.action(arguments)
@@ -96,6 +101,12 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: name a file or a folder")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     about = "A study of knowledge distillation."
     parser = argparse.ArgumentParser("darkknowledge", description=about)
@@ -110,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("profile", help="a folder of params/, as quick or paper")
         if questions:
             sub.add_argument("questions", nargs="*", help="q1 q2 …; all of the profile by default")
-        sub.add_argument("--results", type=Path, help="results folder (default: results/)")
+        sub.add_argument("--results", type=_path, help="results folder (default: results/)")
         return sub
 
     train = command("train", _train, "Train the runs that have no record yet, without notebooks.")
@@ -149,24 +160,24 @@ def _parser() -> argparse.ArgumentParser:
     what = "only these runs, by run_id or its first digits"
     curves.add_argument("--run", nargs="+", metavar="RUN_ID", help=what)
     what = "an .svg, .png or .pdf (default: _output/PROFILE/curves.svg)"
-    curves.add_argument("--to", type=Path, metavar="FILE", help=what)
+    curves.add_argument("--to", type=_path, metavar="FILE", help=what)
     what = "write them for TensorBoard, into FOLDER/ARM/RUN_ID; draws a figure only where --to asks"
-    curves.add_argument("--tensorboard", type=Path, metavar="FOLDER", help=what)
+    curves.add_argument("--tensorboard", type=_path, metavar="FOLDER", help=what)
     what = "Write trained networks for other programs: fp16 weights, their card, and ONNX."
     export = commands.add_parser("export", help=what, description=what)
     export.set_defaults(action=_export)
     what = "the run_id of a stored run, or at least four of its first digits"
     export.add_argument("runs", nargs="+", metavar="RUN", help=what)
     what = "folder to write into (default: exported/)"
-    export.add_argument("--to", type=Path, metavar="FOLDER", help=what)
-    export.add_argument("--results", type=Path, help="results folder (default: results/)")
+    export.add_argument("--to", type=_path, metavar="FOLDER", help=what)
+    export.add_argument("--results", type=_path, help="results folder (default: results/)")
     evaluate = commands.add_parser("evaluate", help="Count the test errors of published weights.")
     evaluate.set_defaults(action=_evaluate)
     predict = commands.add_parser("predict", help="Class probabilities of PNG or JPEG images.")
     predict.set_defaults(action=_predict)
     for sub in (evaluate, predict):
-        sub.add_argument("weights", type=Path, help="a .safetensors file with its card beside it")
-    predict.add_argument("images", type=Path, nargs="+")
+        sub.add_argument("weights", type=_path, help="a .safetensors file with its card beside it")
+    predict.add_argument("images", type=_path, nargs="+")
     what = "take digits for dark on light, or not (default: as their border says)"
     predict.add_argument("--invert", action=argparse.BooleanOptionalAction, help=what)
     what = "Write a profile for one's own images, which run and render then take."
@@ -188,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--minutes", type=float, default=6.0, help=what)
     doctor = commands.add_parser("doctor", help="Say whether everything needed is here.")
     doctor.set_defaults(action=_doctor)
-    doctor.add_argument("--results", type=Path, help="results folder (default: results/)")
+    doctor.add_argument("--results", type=_path, help="results folder (default: results/)")
     command("status", _status, "Say which runs of a profile are stored and which are missing.")
     return parser
 
@@ -218,13 +229,21 @@ def _store(arguments: argparse.Namespace) -> Store:
     return store
 
 
+def _store_of(arguments: argparse.Namespace) -> Store:
+    """The store of whoever shows a profile, of which the folder with its tables may be all there is."""
+    store = _store(arguments)
+    if not (store.root / arguments.profile).is_dir():
+        p.questions_of(arguments.profile)  # refuses a profile that is none
+    return store
+
+
 def _train(arguments: argparse.Namespace) -> int:
     _check_train(arguments)
     store, chosen = _store(arguments), _chosen(arguments)
     from darkknowledge.experiment import survey
 
     planned = _planned(chosen)
-    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
+    data_root = p.data_root(chosen)
     specs = survey.specs(planned)
     named = _named(arguments, specs)
     store.prepare()
@@ -337,9 +356,7 @@ def _render(arguments: argparse.Namespace) -> int:
     from darkknowledge.paper import rendering
     from darkknowledge.paper.paper import Paper
 
-    store = _store(arguments)
-    if not (store.root / arguments.profile).is_dir():
-        p.questions_of(arguments.profile)  # refuses a profile that is none
+    store = _store_of(arguments)
     paper = Paper.load(arguments.profile, store.root)
     renderer = rendering.find(fetch=True)
     made, failures = rendering.render(paper, arguments.to, renderer)
@@ -362,7 +379,7 @@ def _publish(arguments: argparse.Namespace) -> int:
 def _claims(arguments: argparse.Namespace) -> int:
     import json
 
-    store = _store(arguments)
+    store = _store_of(arguments)
     from darkknowledge.questions.registry import QUESTIONS
 
     known = store.tables(arguments.profile, QUESTIONS)
@@ -394,7 +411,8 @@ def _weights(arguments: argparse.Namespace) -> int:
 
     known = [spec for spec in nets if run.stored(spec, store)]
     # Weights may not have travelled here; their runs are trained as all others are.
-    outcome = workers.alone(known, store, teachers={spec.run_id for spec in known})
+    root, teachers = p.data_root(chosen), {spec.run_id for spec in known}
+    outcome = workers.alone(known, store, root, teachers=teachers)
     if lost := {**outcome.failed, **outcome.diverged}:
         raise RuntimeError(next(iter(lost.values())))
     total = 0
@@ -404,7 +422,7 @@ def _weights(arguments: argparse.Namespace) -> int:
         elif spec in outcome.no_device:
             print(f"  weights not here, to be trained on {spec.device}: {spec.label}")
         else:
-            print(published.write_card(store, record))
+            print(published.write_card(store, record, root))
             total += record["cost"]["bytes_fp16"]
     print(f"{total / 1e6:.1f} MB in all")
     return LEFT if len(known) < len(nets) or outcome.no_device else 0

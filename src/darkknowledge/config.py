@@ -23,7 +23,10 @@ from darkknowledge.spec import SpecError
 def project_root() -> Path:
     """The folder that holds ``params/recipes.yaml``: the working directory or one above it, else the
     checkout that this package lies in. Raises SpecError if there is none."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise SpecError("The working directory is gone: change into another.") from None
     for folder in (here, *here.parents, *Path(__file__).resolve().parents):
         if (folder / "params" / "recipes.yaml").is_file():
             return folder
@@ -46,7 +49,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's mapping, read safely. Raises SpecError with the place of the error, also of what
     YAML itself lets through in silence."""
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(s.content_of(path).decode())
         root = loader.get_single_node()
         nodes = [root] if root else []
         for node in nodes:  # which grow meanwhile
@@ -72,6 +75,9 @@ def _entries(node: yaml.Node) -> list[yaml.Node]:
         if not text and not re.fullmatch(CLEAR.get(kind, "(?!)"), node.value):
             do = "write it in full, as 12, 1.0e-3 or true, or in quotes if it is a text"
             flaw = f"{s.shown(node.value)} may be read in two ways: {do}"
+            quoted = bool(node.style)
+            due = yaml.SafeLoader("").resolve(yaml.ScalarNode, node.value, (not quoted, quoted))
+            flaw = flaw if node.tag == due else f"!!{kind} is a tag: leave it away"
     elif kind == "map":
         keys = [key.value if isinstance(key.value, str) else "" for key, _ in node.value]
         names = [key if (number := _number(key)) is None else number for key in keys]
@@ -190,4 +196,8 @@ def split_recipe(name: str, net: str) -> tuple[s.ModelSpec, s.Recipe]:
     known = [f.name for f in fields(s.Recipe)]
     due = [f.name for f in fields(s.Recipe) if f.default is MISSING]
     complete(f"recipe {name!r}", settings, [*known, "dropout_input", "dropout_hidden"], due)
-    return s.ModelSpec.named(net, code=code_of(net), **dropout), s.Recipe(**rest)
+    code = code_of(net)
+    try:
+        return s.ModelSpec.named(net, code=code, **dropout), s.Recipe(**rest)
+    except SpecError as error:
+        raise SpecError(f"The recipe {name!r}: {error}") from None

@@ -6,6 +6,8 @@ record may hold more keys than these, and the oldest lack those that are not req
 import datetime
 import functools
 import math
+import operator
+import re
 import types
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +18,10 @@ from darkknowledge.spec import BOUND
 
 #: Ways to choose the bias of unseen classes, as :func:`darkknowledge.metrics.bias_shifts` has them.
 SHIFTS = ("none", "validation", "label_free", "oracle")
+
+
+#: Other machines round otherwise: this share of the test images may come out differently.
+ROUNDING = 0.0005
 
 
 class History(TypedDict):
@@ -169,6 +175,7 @@ def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
     epochs = {*map(len, history)} == {recipe["epochs"]}
     epochs = epochs and record["history"]["epoch"] == [*range(1, recipe["epochs"] + 1)]
     yield "history does not have the epochs of spec", epochs
+    taught = record["spec"]["teacher"] is not None
     for part in ("validation", "test"):
         metrics, counts = record[part], record[part]["confusion"]
         square = _counts(counts, data["classes"])
@@ -180,7 +187,17 @@ def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
         yield f"{part}.accuracy is not that of {part}.errors", metrics["accuracy"] == 1 - errors / n
         shares = metrics["ece"], metrics["teacher_agreement"] or 0
         yield f"{part}.ece or its teacher_agreement is no share", _within(shares)
+        agreement = (metrics["teacher_agreement"] is not None) == taught
+        yield f"{part}.teacher_agreement and spec.teacher do not fit each other", agreement
         yield f"{part}.nll is negative", metrics["nll"] >= 0
+        shape = {len(metrics["mean_logits"]), *map(len, metrics["mean_logits"])}
+        yield f"{part}.mean_logits are not of the classes of spec", shape == {data["classes"]}
+    rounded = record.get("test_int8") or {"errors": 0}
+    yield "test_int8.errors do not count test images", 0 <= rounded["errors"] <= test["n"]
+    soft = record.get("soft_targets") or {"images": 0, "entropy": 0}
+    most = math.log(data["classes"]) + 1e-4
+    possible = soft["images"] >= 0 and 0 <= soft["entropy"] <= most
+    yield "soft_targets are not those of so many classes", possible
     curve = record["history"]["validation_accuracy"]
     yield "history.validation_accuracy is no share", _within(curve)
     about = record["provenance"]
@@ -197,9 +214,13 @@ def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
         called = {int(c): n for c, n in found.items()}
         columns = {c: n for c, n in enumerate(map(sum, zip(*counts, strict=True))) if n}
         yield "predictions are not those that test.confusion counts", called == columns
-    taught = record["spec"]["teacher"] is not None
+    something = min(record["cost"]["parameters"], about["training_images"]) > 0
+    yield "cost.parameters or provenance.training_images is less than 1", something
     stated = record["teacher_weights_sha256"] is not None
     yield "teacher_weights_sha256 and spec.teacher do not fit each other", taught == stated
+    for key in ("weights_sha256", "teacher_weights_sha256"):
+        fine = re.fullmatch("[0-9a-f]{64}", record[key] or "0" * 64)
+        yield f"{key} is no SHA-256", fine is not None
     if "unseen" not in record:
         return
     omit, keep, unseen = data["omit"], data["keep"], record["unseen"] or {}
@@ -220,6 +241,18 @@ def _laws(record: Any, labels: str) -> Iterator[tuple[str, bool]]:
         yield f"unseen.{name}.errors are not those of its confusion", shift["errors"] == sum(wrong)
         here = sum(wrong[c] for c in absent)
         yield f"unseen.{name}.errors_unseen are not its confusion's", shift["errors_unseen"] == here
+
+
+def misquoted(record: Record, source: Record) -> str:
+    """What a student's ``record`` says of its teacher that the teacher's own, ``source``, does not, in a
+    word; empty if nothing. Other machines round otherwise: a few predictions may."""
+    if source["weights_sha256"] != record["teacher_weights_sha256"]:
+        return "weights"
+    n, classes = record["test"]["n"], record["spec"]["data"]["classes"]
+    both = (_each(one["predictions"], classes) for one in (record, source))
+    same = sum(map(operator.eq, *both))
+    off = abs(same - n * (record["test"]["teacher_agreement"] or 0))
+    return "" if off <= max(1, n * ROUNDING) else "predictions"
 
 
 def _within(shares: Iterable[float]) -> bool:

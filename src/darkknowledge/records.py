@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import hashlib
+import io
 import json
 import logging
 import math
@@ -23,8 +24,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from filelock import FileLock, Timeout
 
-from darkknowledge.layout import SHIFTS, Divergence, Record, check, fits
-from darkknowledge.spec import BOUND, SpecError, place, read_back, run_id_of, shown
+from darkknowledge.layout import SHIFTS, Divergence, Record, check, fits, misquoted
+from darkknowledge.spec import (
+    BOUND,
+    SpecError,
+    content_of,
+    place,
+    read_back,
+    run_id_of,
+    shown,
+    text_of,
+)
 
 if TYPE_CHECKING:  # it takes a third of a second to load, which only reading a table is worth
     import pandas as pd
@@ -33,6 +43,8 @@ log = logging.getLogger(__name__)
 
 Content = TypeVar("Content")
 
+#: What numbers and JSON that are too large or too deeply nested run into.
+TOO_MUCH = ArithmeticError, RecursionError
 #: Raised by one when the layout of a record changes.
 FORMAT = 1
 #: A file that has not changed for so long is known by its size and times.
@@ -102,7 +114,7 @@ def _checksum_matches(content: bytes, body: dict[str, Any]) -> bool:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(content_of(path)).hexdigest()
 
 
 class Run(NamedTuple):
@@ -243,7 +255,7 @@ class Store:
 
     def _borne_out(self, path: Path) -> str:
         try:
-            labels, fit = path.read_bytes().decode(errors="replace").strip(), True
+            labels, fit = content_of(path).decode(errors="replace").strip(), True
         except OSError:  # it is no file, or one that may not be read
             return ""
         for other in sorted(path.parent.glob("*.json")):
@@ -275,12 +287,14 @@ class Store:
 
     def consistent(self, dataset: str, run_id: str) -> Record | None:
         """:meth:`read`, for whoever counts or shows the run. Raises RecordError if it learned from
-        other weights than its teacher's record speaks of, where that is here."""
+        other weights than its teacher's record speaks of, or quotes other predictions, where that is
+        here."""
         record = self.read(dataset, run_id)
         teacher = record["spec"]["teacher"] if record else None
         source = self.read(dataset, teacher) if teacher else None
-        if record and source and source["weights_sha256"] != record["teacher_weights_sha256"]:
-            what = f"speaks of other weights of its teacher than {teacher}.json beside it"
+        what = misquoted(record, source) if record and source else ""
+        if what:
+            what = f"speaks of other {what} of its teacher than {teacher}.json beside it"
             do = "copy both again from where they were trained, or delete the first, and its run"
             path = self.record_path(dataset, run_id)
             raise RecordError(f"{path} {what}: {do} is trained again.")
@@ -352,7 +366,7 @@ class Store:
         """Store a file beside a data set's records (``LABELS``, ``EXAMPLES``) unless it is there;
         labels that are not these are named and replaced (a sheet's bytes depend on its encoder)."""
         path = self.labels_path(dataset).with_name(name)
-        if path.exists() and name == LABELS and path.read_bytes() != content:
+        if path.exists() and name == LABELS and content_of(path) != content:
             log.warning("%s did not hold the labels of its data set: it is replaced.", path)
         elif path.exists():
             return
@@ -371,7 +385,7 @@ class Store:
         """What a data set's classes are called; empty where that is not stored. Raises RecordError."""
         path = self.labels_path(dataset).with_name(CLASSES)
         try:
-            return tuple(path.read_text(encoding="utf-8").splitlines())
+            return tuple(text_of(path).splitlines())
         except FileNotFoundError:
             return ()
         except (OSError, ValueError) as error:
@@ -485,7 +499,8 @@ def read_csv(
 
     kinds = dict.fromkeys(texts, object)
     try:
-        frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+        content = io.BytesIO(content_of(path))
+        frame = pd.read_csv(content, dtype=kinds, keep_default_na=False, na_values=[""])
         if frame.empty:
             raise ValueError("it has no rows")
         for column in kinds:
@@ -600,7 +615,7 @@ def _read_checked(
     """What :func:`_write_checked` wrote of a run; None, with a warning if it is to be ``told``, if that
     is not whole or, where ``labels`` are given, does not fit them."""
     try:
-        content = path.read_bytes()
+        content = content_of(path)
         body: Any = json.loads(content.decode())
         if not _checksum_matches(content, body):
             raise ValueError("its checksum does not match")
@@ -613,7 +628,7 @@ def _read_checked(
         return found
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as e:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, *TOO_MUCH) as e:
         reason = f"it lacks {e}" if isinstance(e, KeyError) else " ".join(str(e).split())
     if told:
         log.warning("The record %s is not used: %s.", path, reason.rstrip(".")[:300])

@@ -5,6 +5,7 @@ counted and checked anywhere."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -141,6 +142,21 @@ def place(value: str | Path, base: str | Path = "") -> Path:
     if path[:1] == "~" or "\0" in path:
         raise SpecError(f"{shown(str(value))} is no path here (a name with ~ begins with ./~).")
     return Path(base, path)
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError, also for a pipe or a device, which may have no end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "this is no regular file", str(path))
+    return path.read_bytes()
+
+
+def text_of(path: Path) -> str:
+    """The text of a regular file. Raises OSError, and SpecError if it is not UTF-8."""
+    try:
+        return content_of(path).decode()
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
 
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:

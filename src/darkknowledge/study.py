@@ -19,7 +19,7 @@ from darkknowledge.questions.q1_size.plan import Q1
 from darkknowledge.questions.q2_distillation.plan import Q2
 from darkknowledge.questions.registry import QUESTIONS, grids
 from darkknowledge.records import LATENCY_TABLE, SOFT_LABELS, Store, atomic_write
-from darkknowledge.spec import RunSpec
+from darkknowledge.spec import RunSpec, text_of
 
 
 def table(question: str, params: Parameters, store: Store) -> pd.DataFrame:
@@ -86,9 +86,9 @@ def describe_soft_labels(params: Q2, store: Store) -> Path:
     path = store.exhibit_path(p.destination("q2", params), SOFT_LABELS)
     teacher = params.nets.teacher_of(params.blocks[0])
     try:
-        if json.loads(path.read_text(encoding="utf-8"))["run_id"] == teacher.run_id:
+        if json.loads(text_of(path))["run_id"] == teacher.run_id:
             return path
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass  # not there, or not what it should be: it is made now
     workers.aside(_describe_soft_labels, params, teacher, store, path)
     return path
@@ -131,8 +131,7 @@ def prepare(chosen: dict[str, Parameters], store: Store, *, progress: bool = Tru
     """Train what all these questions lack, in one pool of workers, then measure what their exhibits
     need, so that their notebooks find everything stored. Says what became of the runs."""
     planned = ordered(grids(chosen).values())
-    data_root = next((params.data_root for params in chosen.values() if params.data_root), None)
-    outcome = workers.complete(specs(planned), store, data_root, progress=progress)
+    outcome = workers.complete(specs(planned), store, p.data_root(chosen), progress=progress)
     for params in chosen.values() if outcome.complete else ():
         if isinstance(params, Q1):
             measure_latency(params, store)

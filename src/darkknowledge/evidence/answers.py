@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 
 from darkknowledge.evidence import text
+from darkknowledge.spec import text_of
 
 #: What templates may use beside Jinja's own.
 WORDS = (
@@ -39,7 +40,12 @@ def environment(folder: Path) -> jinja2.Environment:
 def written(folder: Path, name: str, block: str, context: Mapping[str, Any]) -> str:
     """A block of the template ``name`` as Markdown, with single spaces and blank lines between
     paragraphs; empty if the template has no such block."""
-    template = environment(folder).get_template(f"{name}.md.jinja")
+    try:
+        template = environment(folder).get_template(f"{name}.md.jinja")
+    except UnicodeDecodeError:  # which does not say of which file
+        for path in sorted(folder.glob("*.jinja")):
+            text_of(path)
+        raise
     if block not in template.blocks:
         return ""
     raw = "".join(template.blocks[block](template.new_context(dict(context))))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darkknowledge.records import file_sha256
-from darkknowledge.spec import DataSpec, ModelSpec
+from darkknowledge.spec import DataSpec, ModelSpec, text_of
 
 
 class WeightsError(RuntimeError):
@@ -45,7 +45,9 @@ class Card:
 
 
 def card_path(weights: Path) -> Path:
-    """Where the card of a weights file lies: beside it."""
+    """Where the card of a weights file lies: beside it. Raises WeightsError."""
+    if not weights.name:
+        raise WeightsError(f"{str(weights)!r} is a folder: name a .safetensors file in it.")
     return weights.with_suffix(".json")
 
 
@@ -53,7 +55,7 @@ def read_card(weights: Path) -> Card:
     """The card of a weights file, after a look whether they belong together. Raises WeightsError."""
     path = card_path(weights)
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(text_of(path))
         own = {field.name: body[field.name] for field in fields(Card) if field.name != "shape"}
         own |= {"model": ModelSpec(**body["model"]), "data": DataSpec(**body["data"])}
         card = Card(**own | {"shape": tuple(body["input"]["shape"])})
@@ -61,9 +63,12 @@ def read_card(weights: Path) -> Card:
     except OSError as error:
         said = f"{error.filename}: {error.strerror}; weights need their card."
         raise WeightsError(said) from None
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:240]
         raise WeightsError(f"{path} is no card of published weights ({reason}).") from None
     if found != card.sha256:
         raise WeightsError(f"{weights} is not the file that its card describes: fetch both again.")
+    if {str} != {*map(type, card.classes)} or len({*card.classes}) != card.data.classes:
+        said = f"{path} does not name the {card.data.classes} classes of its data"
+        raise WeightsError(f"{said}: fetch both again.")
     return card

@@ -16,12 +16,9 @@ from torch import Tensor, nn
 from darkknowledge.experiment import data, metrics, models, pictures
 from darkknowledge.experiment.cards import Card, WeightsError, card_path, read_card
 from darkknowledge.experiment.training import logits
-from darkknowledge.layout import Record
+from darkknowledge.layout import ROUNDING, Record
 from darkknowledge.records import Store, atomic_write
 from darkknowledge.spec import DataSpec, ModelSpec
-
-#: Other machines round otherwise: this share of the test images may come out differently.
-TOLERANCE = 0.0005
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +69,8 @@ def _network(weights: Path, card: Card) -> nn.Module:
     except Exception as error:  # safetensors and torch raise what they like
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(f"{weights} does not fit the net of its card: {reason}") from None
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise WeightsError(f"{weights} holds numbers that are not finite: it is of no use.")
     return model.eval()
 
 
@@ -144,9 +143,13 @@ def evaluate(weights: Path, data_root: str | None = None) -> tuple[int, Card]:
 
     Raises WeightsError, DataError."""
     model, card = network(weights)
-    return _errors(model, data.load(card.data, data_root).test), card
+    test = data.load(card.data, data_root).test
+    if len(test) != card.test_images:
+        said = f"The card of {weights} speaks of {card.test_images} test images, not {len(test)}"
+        raise WeightsError(f"{said}: fetch both again.")
+    return _errors(model, test), card
 
 
 def agrees(errors: int, card: Card) -> bool:
     """Whether a count is that of the card, but for what other machines round otherwise."""
-    return abs(errors - card.test_errors) <= TOLERANCE * card.test_images
+    return abs(errors - card.test_errors) <= ROUNDING * card.test_images

@@ -170,5 +170,6 @@ def fit(
             history.append(Epoch(epoch, means[0], means[1], 1 - wrong / len(validation), seconds))
             on_epoch(history[-1])
     if not all(bool(p.isfinite().all()) for p in model.parameters()):  # by the very last step
-        raise NonFiniteLoss(f"The weights of {name} are not finite after epoch {epoch}.")
+        said = f"The weights of {name} are not finite after epoch {epoch}"
+        raise NonFiniteLoss(f"{said}: lower the learning rate {recipe.lr:g}.")
     return history

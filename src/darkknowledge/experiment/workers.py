@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import platform
 import signal
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -117,12 +118,22 @@ def complete(
 
 @contextlib.contextmanager
 def _no_interruption() -> Iterator[None]:
-    """Keep Ctrl-C waiting; a process that is started meanwhile never sees it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Keep Ctrl-C and SIGTERM waiting, lest a worker be lost that is not known yet; a process that is
+    started meanwhile never sees Ctrl-C."""
+    heard: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    known = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if main}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    for number in (own := {n: how for n, how in known.items() if callable(how)}):
+        signal.signal(number, lambda number, frame: heard.append(number))  # by any other thread
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, how in own.items():
+            signal.signal(number, how)
+        if heard:
+            raise KeyboardInterrupt
 
 
 def alone(

@@ -13,6 +13,7 @@ from darkknowledge.paper.pandoc import Pandoc
 from darkknowledge.paper.paper import Paper
 from darkknowledge.paper.rendering import NOTEBOOKS, render
 from darkknowledge.records import Store, atomic_write
+from darkknowledge.spec import text_of
 
 NAME = "dark-knowledge"
 #: The figure that the README shows.
@@ -47,7 +48,7 @@ def publish(profile: str, store: Store) -> list[Path]:
             text = path.read_text(encoding="utf-8")
             atomic_write(path, text.replace(f"{NOTEBOOKS}/q", f"../{NOTEBOOKS}/q").encode())
     readme = project_root() / "README.md"
-    atomic_write(readme, with_answers(readme.read_text(encoding="utf-8"), paper).encode())
+    atomic_write(readme, with_answers(text_of(readme), paper).encode())
     return [*found, readme]
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from darkknowledge.spec import text_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -71,7 +73,7 @@ def execute(document: Path, figures: Path) -> str:
 
 def included(document: Path) -> str:
     """A document's text with its partials, whose places are relative to it, in their places."""
-    text = document.read_text(encoding="utf-8")
+    text = text_of(document)
     return INCLUDE.sub(lambda found: included(document.parent / found[1]), text)
 
 

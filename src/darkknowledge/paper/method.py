@@ -18,6 +18,7 @@ from darkknowledge.evidence.arms import BLACK, BLUE, GREY, ORANGE, Arm
 from darkknowledge.evidence.text import DATASETS
 from darkknowledge.paper.scorecard import UNITS, Row
 from darkknowledge.records import RecordError
+from darkknowledge.spec import text_of
 
 #: Temperatures at which soft labels are shown, and of how many images.
 SHOWN, IMAGES = (1.0, 4.0, 20.0), 4
@@ -101,10 +102,10 @@ def known_soft_labels(exhibit: Path, sheet: Path | None) -> np.ndarray | None:
     if sheet is None or not sheet.exists() or not exhibit.exists():
         return None
     try:
-        logits = np.array(json.loads(exhibit.read_text(encoding="utf-8"))["logits"], dtype=float)
+        logits = np.array(json.loads(text_of(exhibit))["logits"], dtype=float)
         if logits.ndim != 2 or not logits.size:
             raise ValueError("not a matrix")
-    except (ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise RecordError(
             f"{exhibit} holds no soft labels: delete it and execute the notebook of q2 again."
         ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from darkknowledge.records import atomic_write
+from darkknowledge.spec import text_of
 
 #: What pandoc is to write for each of our formats, and how.
 WRITERS = {
@@ -54,7 +55,7 @@ class Pandoc:
 
         if lost := re.search(r"\{\{<.*?>\}\}", text):
             raise RuntimeError(f"{lost[0]} can be rendered by Quarto alone: get it, or do without.")
-        settings = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
+        settings = yaml.safe_load(text_of(root / "_quarto.yml"))
         command = [
             *(pypandoc.get_pandoc_path(), "--from", "markdown", "--standalone", "--wrap", "none"),
             *("--metadata-file", "_quarto.yml", "--metadata", "link-citations"),

@@ -54,12 +54,27 @@ def _folder(profile: str) -> Path:
 def questions_of(profile: str) -> list[str]:
     """The questions that a profile has a file for, in order. Raises SpecError if there is none."""
     folder = _folder(profile)
+    for path in sorted(folder.glob("*")):
+        question = path.stem.lower()
+        yaml = question in QUESTIONS and path.suffix.lower() in (".yaml", ".yml")
+        if yaml and not (path.name == f"{question}.yaml" and path.is_file()):
+            raise SpecError(
+                f"{path} is no file of the name {question}.yaml: make it one, or delete it."
+            )
     found = [q for q in QUESTIONS if (folder / f"{q}.yaml").is_file()]
     if not found:
         profiles = sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
         s.choose("profile", profile, profiles)
         raise SpecError(f"The profile {profile!r} has no question: {folder} holds no q1.yaml ….")
     return found
+
+
+def data_root(chosen: dict[str, Parameters]) -> str | None:
+    """The one folder of data that questions name, if any does. Raises SpecError if there are several."""
+    found = sorted({params.data_root for params in chosen.values() if params.data_root})
+    if len(found) > 1:
+        raise SpecError(f"The questions name several data_roots ({', '.join(found)}): keep one.")
+    return found[0] if found else None
 
 
 def from_notebook(question: str, namespace: dict[str, Any]) -> Parameters:
