@@ -190,9 +190,9 @@ UNCLEAR = {
     "line 2: .* may be read in two ways": tuple(f"b: x\na: {value}\n" for value in (
         *("010", "-010", "0o17", "0x10", "0b11", "1_000", "09", "1:30", "12:30:45.5", "1e-3"),
         *("1E5", "1.5e3", "-2e4", ".nan", ".NaN", ".inf", "-.Inf", "nan", "Infinity", "2024-01-01"),
-        *("2001-12-14t21:59:43Z", "yes", "No", "on", "OFF", "[1, on]", "{x: 010}", "="))),
+        *("2001-12-14t21:59:43Z", "!!int 1:30", "yes", "No", "on", "OFF", "[1, on]", "{x: 010}", "="))),
     "line 2: !!.* is a tag: leave it away": tuple(f"b: x\na: {value}\n" for value in (
-        "!!int 1:30", "!!binary aGk=", "!!python/none x", "[!!float 1]", "!!str 1")),
+        "!!binary aGk=", "!!python/none x", "[!!float 1]", "!!str 1")),
     "line 1: .* may be read in two ways": ("on: 1", "no: {}", "2024-01-01: x", "b: {yes: 1}"),
     "<< takes one name": ("a: &a {x: 1}\nb: &b {x: 2}\nc: {<<: [*a, *b]}",),
     "is no kind of value": ("a: !!set {x}", "a: !!omap [x: 1]", "a: !!python/tuple [1]", "a: !mine []"),
