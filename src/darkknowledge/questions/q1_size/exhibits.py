@@ -52,7 +52,8 @@ def errors_by_size(f: Findings) -> Figure | None:
         rings(f, axis)
     named = {size: net for found, *_ in curves for size, _, net, _ in found}
     ticks = sorted(named)
-    plots.log_axis(axis, ticks, "parameters in millions (logarithmic); below, units per layer")
+    widths = "units" if all(net.startswith("mlp") for net in named.values()) else "widths"
+    plots.log_axis(axis, ticks, f"parameters in millions (logarithmic); below, {widths} per layer")
     axis.set_xticklabels([f"{size / 1e6:.2g}\n{width(named[size])}" for size in ticks])
     axis.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
     axis.set_ylabel(f"test errors of {f.images(f.dataset):,}")
