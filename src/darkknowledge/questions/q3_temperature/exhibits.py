@@ -56,7 +56,9 @@ def by_temperature(f: Findings) -> Figure | None:
             for arm, line in lines.items():
                 if line.n:
                     side = "left" if arm == "teacher" else "right"
-                    place, aside = (side == "right", line.mean), (-2 if side == "right" else 2, 4)
+                    # the distilled net's stands over its interval, not upon it
+                    height = line.high if arm == "kd" and line.bounded else line.mean
+                    place, aside = (side == "right", height), (-2 if side == "right" else 2, 4)
                     plots.name(upper, place, ARMS[arm].label, ARMS[arm].colour, aside, ha=side)
             plots.name(lower, (0, uniform), "uniform labels", GREY, (2, -3), va="top")
     axes[0, 0].set_ylabel("test errors")
