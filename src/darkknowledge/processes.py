@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import resource_tracker
 
 #: How long workers may take to end before they are killed.
 SECONDS_TO_END = 5.0
@@ -16,6 +17,15 @@ SECONDS_TO_END = 5.0
 def cores() -> int:
     """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def tracked() -> None:
+    """Start the process that counts what multiprocessing shares. Python makes it deaf to Ctrl-C and to
+    SIGTERM, but a hang-up of the whole group would end it, and its successor complain."""
+    if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a new process inherits
+        resource_tracker.ensure_running()
+        signal.signal(signal.SIGHUP, before)
 
 
 def follow_parent() -> None:

@@ -36,7 +36,7 @@ from darkknowledge.experiment.survey import (
     weights_here,
 )
 from darkknowledge.layout import Record
-from darkknowledge.processes import end, follow_parent
+from darkknowledge.processes import end, follow_parent, tracked
 from darkknowledge.records import DiskError, Store
 from darkknowledge.spec import RunSpec
 
@@ -248,6 +248,7 @@ def _pool(jobs: int) -> tuple[ProcessPoolExecutor, Any]:
 
     torch takes seconds to load. Where processes can be forked it is loaded once, by a server that
     all workers of this process are forked from, and that ends with it."""
+    tracked()
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
