@@ -150,7 +150,7 @@ def named_in(frame: pd.DataFrame) -> Iterator[Run]:
 
 
 class Store:
-    """A results folder. ``root`` holds ``runs/``, ``weights/`` and one folder a profile."""
+    """A results folder. ``root`` holds ``runs/``, ``weights/`` and one folder per profile."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = place(root)

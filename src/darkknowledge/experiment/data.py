@@ -418,7 +418,7 @@ def images_of(folder: Path) -> list[Path]:
 
 
 def image_tree(folder: Path, classes: tuple[str, ...], side: int) -> Split:
-    """RGB images of a folder with one subfolder a class, classes in the order of their names.
+    """RGB images of a folder with one subfolder per class, classes in the order of their names.
 
     Raises DataError for a missing or foreign class, an image that cannot be decoded, and one that
     is not ``side`` pixels square."""

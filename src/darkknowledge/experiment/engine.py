@@ -1,4 +1,4 @@
-"""Hand the missing runs to Snakemake, one job a run: on more cores, on a GPU box, on a cluster.
+"""Hand the missing runs to Snakemake, one job per run: on more cores, on a GPU box, on a cluster.
 
 A job calls ``darkknowledge train … --only RUN_ID``, so runs are trained by the same code as without
 an engine, and their records are the only state: each call plans anew what has none, in a folder of
