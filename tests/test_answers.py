@@ -60,6 +60,7 @@ def test_without_records_nothing_is_measured_and_nothing_is_drawn(question):
         assert json.loads(json.dumps(claim.as_dict(), allow_nan=False))["difference"] is None
     assert told(f) == f"**{told(f, 'headline')}**" == "**Not measured yet.**"
     assert all(make(f) is None for make in QUESTIONS[question].exhibits.FIGURES.values())
+    assert all(make(f).empty for make in QUESTIONS[question].exhibits.TABLES.values())
     for part in ("caption", "believe", "literature", "limits"):
         assert "—" not in told(f, part) and "Ours" not in told(f, part)
 

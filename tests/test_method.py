@@ -113,6 +113,9 @@ def test_the_search_has_a_row_per_candidate_and_describes_it_in_words(tmp_path):
     (line,) = appendix.search(doctored).to_dict("records")
     assert (line["seeds"], line["errors of 5,000"]) == ("2", "80.0")
     assert appendix.search(tmp_path / "nowhere.csv").empty
+    assert {"MNIST, 1\N{NO-BREAK SPACE}% of the images", "MNIST, only the classes 7 and 8"} <= set(
+        table["data"]
+    )
     said = set(table[["network", "learns from", "recipe"]].itertuples(index=False, name=None))
     assert said >= {
         ("1,200-unit network", "hard labels",

@@ -57,6 +57,7 @@ def test_equal_numbers_have_the_ratio_one_and_more_errors_one_above(unit):
         assert math.isnan(one.mean)
     else:
         assert one.mean == 1 and two.mean == pytest.approx(2) and two.low < 2 < two.high
+    assert (equal.apart, worse.apart) == (False, True)
 
 
 def test_ours_are_the_means_over_blocks_of_the_runs_that_the_question_names():

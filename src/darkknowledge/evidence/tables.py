@@ -63,8 +63,9 @@ def claims(found: dict[str, Claim]) -> pd.DataFrame:
 def arms(
     f: Findings, words: Mapping[str, str] = {}, references: Mapping[str, str] = {}
 ) -> pd.DataFrame:
-    """All arms in the order of training: test errors with a 95 % interval over blocks, the mean
-    difference from hard labels on the same network and transfer set, and what is measured beside.
+    """All arms that have a run, in the order of training: test errors with a 95 % interval over blocks,
+    the mean difference, over the blocks that both have, from hard labels on the same network and
+    transfer set, and what is measured beside.
     ``words`` are what arms are called here, ``references`` their arms of hard labels that are not
     ``hard``."""
 
@@ -80,7 +81,8 @@ def arms(
     for values, runs in sorted(groups, key=lambda g: order.index((g[0][0], *g[0][-2:]))):
         where = dict(zip(keys, values, strict=True))
         dataset, model, arm, t, alpha, omitted, kept = values
-        sample = f.sample(**where)
+        if not (sample := f.sample(**where)).values:
+            continue
         same = {key: where[key] for key in ("dataset", "model", "omitted", "kept")}
         hard = f.sample(arm=references.get(arm, "hard"), **same)
         compared = arm not in (references.get(arm, "hard"), "teacher") and hard.planned
@@ -103,4 +105,4 @@ def arms(
             }
         )
     table = pd.DataFrame(rows)
-    return table if len(sets) > 1 else table.drop(columns="data")
+    return table if len(sets) > 1 else table.drop(columns="data", errors="ignore")

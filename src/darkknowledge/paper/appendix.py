@@ -107,13 +107,26 @@ def search(path: Path, images: int = 5000) -> pd.DataFrame:
     rows = []
     for _, runs in frame.groupby(["candidate", "of"], sort=False, dropna=False):
         one, more = runs.iloc[0], int(len(runs) > 1)
-        names = text.DATASETS.get(one["dataset"], one["dataset"]), text.network(one["model"])
+        names = _part(one["dataset"]), text.network(one["model"])
         numbers = one["epochs"], one["batch_size"], len(runs)
         errors = text.number(runs["validation_errors"].mean(), more)
         nll = text.number(runs["validation_nll"].mean(), 3)
         rows.append([*names, _loss(one), _recipe(one), *map(str, numbers), errors, nll])
     columns = ["data", "network", "learns from", "recipe", "epochs", "batch", "seeds"]
     return pd.DataFrame(rows, columns=[*columns, f"errors of {images:,}", "NLL"])
+
+
+def _part(name: str) -> str:
+    """A data set as the search names it, with what of it a run was trained on: ``mnist share 0.1``."""
+    name, *part = name.split()
+    match part:
+        case ["share", share]:
+            rest = f", {text.percent(float(share))} of the images"
+        case ["only", *classes]:
+            rest = f", only the classes {text.joined(classes)}"
+        case _:
+            rest = ""
+    return text.DATASETS.get(name, name) + rest
 
 
 def _loss(run: Any) -> str:

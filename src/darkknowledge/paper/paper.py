@@ -196,7 +196,10 @@ class Paper:
     @functools.cached_property
     def everything(self) -> dict[str, Any]:
         """What the templates that speak of all questions are filled with."""
-        more = {"published": len(self.scorecard), "profile": self.profile}
+        counts = [row for row in self.scorecard if scorecard.UNITS[row.unit].images]
+        apart = [row.id for row in counts if row.apart]
+        more = {"published": len(self.scorecard), "apart": apart, "near": len(counts) - len(apart)}
+        more |= {"compared": len(counts), "profile": self.profile}
         more |= {
             "data": self.data_in_words(),
             "interim": self.interim(),

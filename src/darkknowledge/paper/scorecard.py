@@ -72,6 +72,11 @@ class Row:
         mean, *ends = (errors(value) / whole for value in values)
         return Effect(effect.n, mean, min(ends), max(ends), math.nan)
 
+    @property
+    def apart(self) -> bool:
+        """Whether neither interval has a number in common with the other; not where one is lacking."""
+        return self.published.high < self.ours.low or self.ours.high < self.published.low
+
 
 def rows(findings: Mapping[str, Findings], published: pd.DataFrame) -> list[Row]:
     """Every row of ``published``, by id, that a question has records for, on the same data set.

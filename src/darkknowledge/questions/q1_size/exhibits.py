@@ -1,7 +1,6 @@
 """Q1, how it is shown: errors against parameters with and without augmentation and dropout; a table of
 what each network costs, and one of all arms."""
 
-import math
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -106,10 +105,12 @@ def costs(f: Findings) -> pd.DataFrame:
     rows = []
     groups = f.frame.groupby(["model", "arm"], sort=False)
     for (net, arm), runs in sorted(groups, key=lambda g: ModelSpec.named(g[0][0]).hidden)[::-1]:
-        record = next(filter(None, runs["record"]), None)
-        found = {key: record["cost"][key] if record else math.nan for key in COSTS}
+        if not (record := next(filter(None, runs["record"]), None)):
+            continue
         row = {"network": text.network(net), "arm": label(arm)}
-        row |= {head: text.number(found[k] / unit, d) for k, (head, unit, d) in COSTS.items()}
+        row |= {
+            head: text.number(record["cost"][k] / unit, d) for k, (head, unit, d) in COSTS.items()
+        }
         row["epochs"] = str(runs["epochs"].iloc[0])
         row["training"] = text.seconds(runs["seconds"].mean())
         for batch in batches:

@@ -94,6 +94,8 @@ def by_digit(f: Findings) -> pd.DataFrame:
     for digit in digits(f):
         where = {"arm": "kd", "omitted": digit}
         errors = {kind: f.sample(f"errors_{shift}", **where) for kind, shift in kinds.items()}
+        if not errors["shifted"].values:
+            continue
         rows.append(
             {
                 f"omitted {things(f)[0]}": text.plain(called(f, digit)),
@@ -125,6 +127,7 @@ def few_digits(f: Findings) -> pd.DataFrame:
             },
         }
         for kept, arm in dict.fromkeys(zip(few["kept"], few["arm"], strict=True))
+        if sample(few, arm=arm, kept=kept).values
     )
 
 

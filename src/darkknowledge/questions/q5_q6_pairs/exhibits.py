@@ -86,7 +86,7 @@ def panel(axis: Axes, lines: list[Line]) -> None:
 
 
 def arms(f: Findings) -> pd.DataFrame:
-    """All arms, data set by data set, as these questions call them."""
+    """All arms that have a run, data set by data set, as these questions call them."""
     return tables.arms(f, WORDS | {"hard_equal_budget": "hard labels, twice the epochs"})
 
 
