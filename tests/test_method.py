@@ -85,7 +85,7 @@ def test_provenance_has_a_column_per_data_set_and_counts_what_differs():
     intel = {"vendor": "GenuineIntel", "capability": "AVX2", "bf16": False}
     another = {"processor": intel, "training_seconds": 36_000.0}
     frames["q2"]["record"][0]["provenance"] |= another
-    facts = appendix.provenance(frames).set_index("")
+    facts = appendix.provenance(frames).set_index("item")
     every = pd.concat(frames.values()).drop_duplicates("run_id")
     mnist, images = every["dataset"].value_counts()[["mnist", "cifar10_jpeg"]]
     assert facts.loc["records"].to_dict() == {"MNIST": str(mnist), "CIFAR-10 (JPEG)": str(images)}

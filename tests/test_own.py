@@ -81,6 +81,8 @@ def test_train_and_test_folders_are_kept_apart(images, tmp_path):
                 shutil.copy(path, tmp_path / part / name)
     (train, test), _ = own_splits(tmp_path)
     assert (len(train), len(test)) == (10 * len(COUNTS), 4 * len(COUNTS))
+    assert folder.twins(train, test) == len(test)  # here each was trained on too
+    assert folder.twins(*own_splits(images)[0]) == 0
 
 
 def test_pixels_are_decoded_once_and_again_when_an_image_changes(images, tmp_path, monkeypatch):

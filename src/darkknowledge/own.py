@@ -113,6 +113,7 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
         spec_of: dict[str, Any] = {"dataset": request.source}
         dataset = data.load(data_spec(request.source, FEWEST), None)
         grey, side, classes = dataset.shape[0] == 1, dataset.shape[1], dataset.classes
+        twins = 0
         labels = torch.cat([dataset.train.labels, dataset.validation.labels])
         counts, tested = labels.bincount().tolist(), len(dataset.test)
     else:
@@ -130,6 +131,7 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
         print_ = found.fingerprint()
         (train, test), classes = folder.read(found, print_, side, grey)
         counts, tested = train.labels.bincount().tolist(), len(test)
+        twins = folder.twins(train, test)
         spec_of = {
             "dataset": OWN,
             "data_root": str(root),
@@ -177,6 +179,11 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
         f"{images + tested:,} {colour} images of {len(counts)} classes ({each} of each to train on), "
         f"{side} by {side} pixels; {tested:,} of them for the test."
     ]
+    if twins:
+        told.append(
+            f"{twins:,} of the test images are to be trained on too, which makes the errors too few: "
+            "remove one of each two, and call this again under another name."
+        )
     return about, told
 
 

@@ -149,6 +149,12 @@ def read(
     return (train, test), folder.classes
 
 
+def twins(train: Split, test: Split) -> int:
+    """How many test images are training images too, pixel by pixel."""
+    known = {hash(image.numpy().tobytes()) for image in train.images}
+    return sum(hash(image.numpy().tobytes()) in known for image in test.images)
+
+
 def _test_apart(parts: tuple[Split, ...]) -> tuple[Split, ...]:
     if len(parts) > 1:
         return parts

@@ -28,7 +28,7 @@ def provenance(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     every = pd.concat(shown, ignore_index=True).dropna(subset="record").drop_duplicates("run_id")
     sets = every.groupby("dataset", sort=False)
     named = {text.DATASETS.get(str(name), str(name)): _facts(rows) for name, rows in sets}
-    return pd.DataFrame(named).rename_axis("").reset_index()
+    return pd.DataFrame(named).rename_axis("item").reset_index()
 
 
 def _facts(rows: pd.DataFrame) -> dict[str, str]:
