@@ -1,5 +1,6 @@
 """The look of all figures, and the few shapes that they are made of."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from darkknowledge.evidence.arms import GREY, Arm
 from darkknowledge.evidence.samples import Sample
 from darkknowledge.evidence.stats import LEVEL, Effect
 
-#: Inches: the text of the paper is as wide.
-WIDTH = 6.5
+#: Inches: less than the text of the paper, so that letters can be read where a phone makes them smaller.
+WIDTH = 5.2
 
 
 def style() -> None:
@@ -133,10 +134,15 @@ def band(axis: Axes, found: Effect, look: Arm) -> None:
         axis.axhspan(found.low, found.high, color=look.colour, alpha=0.12, linewidth=0, zorder=0)
 
 
-def log_axis(axis: Axes, ticks: Sequence[float], label: str) -> None:
-    """A logarithmic horizontal axis with just these numbers on it."""
+def log_axis(axis: Axes, ticks: Sequence[float], label: str, near: float = 0) -> None:
+    """A logarithmic horizontal axis with just these numbers on it, but for those that stand as ``near``
+    to the one before, as a share of the axis."""
     axis.set_xscale("log")
     axis.set_xlabel(label)
     axis.xaxis.set_major_locator(FixedLocator(list(ticks)))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xticklabels([f"{t:g}" for t in ticks])
+    told = [ticks[0]]
+    for tick in ticks:
+        if math.log(tick / told[-1]) > near * math.log(ticks[-1] / ticks[0]):
+            told.append(tick)
+    axis.set_xticklabels([f"{t:g}" if t in told else "" for t in ticks])

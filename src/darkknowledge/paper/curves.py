@@ -40,8 +40,8 @@ COLUMNS = {
     "loss_soft": "soft part of the loss\n(nats, log scale)",
     "errors": "validation accuracy\n(%, log scale of the errors)",
 }
-#: Inches between the names of lines, and of a row of panels without its axes.
-LINE, FRAME = 0.145, 0.75
+#: Inches of the figure, between the names of lines, and of a row of panels without its axes.
+WIDTH, LINE, FRAME = 8.5, 0.145, 0.75
 #: Why a run that is planned has no curve.
 ABSENT, DIVERGED, UNTRAINED = "without a record yet", "diverged", "left at initialisation"
 
@@ -185,7 +185,7 @@ def figure(curves: Sequence[Curve]) -> Figure:
         groups.setdefault((curve.question, curve.dataset, curve.network), []).append(curve)
     lines = [len({curve.variant for curve in group}) for group in groups.values()]
     heights = [FRAME + max(1.25, LINE * count) for count in lines]
-    whole = Figure(figsize=(plots.WIDTH + 2, sum(heights)), layout="constrained")
+    whole = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     axes = whole.subplots(len(groups), len(COLUMNS), squeeze=False, height_ratios=heights)
     for row, ((question, dataset, net), group), height in zip(
         axes, groups.items(), heights, strict=True

@@ -30,7 +30,7 @@ def differences(f: Findings) -> Figure | None:
         groups[ARMS[arm].group].append(Row(ARMS[arm].label, found[arm], ARMS[arm], level))
     figure, axes = plots.grouped(groups)
     plots.line_across(axes, (f.sample(arm="teacher") - hard).mean, "the teacher itself")
-    axes[-1].set_xlabel("test errors, difference from hard labels (further left: fewer errors)")
+    axes[-1].set_xlabel("test errors, difference from hard labels (left: fewer)")
     return figure
 
 

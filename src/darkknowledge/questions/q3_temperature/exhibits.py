@@ -50,7 +50,8 @@ def by_temperature(f: Findings) -> Figure | None:
         soft = {t: sample.mean for t, sample in distilled(f, net, entropy).items()}
         lower.plot(list(soft), list(soft.values()), color="black", linewidth=1.3)
         lower.axhline(uniform, color=GREY, linewidth=1, linestyle="--")
-        plots.log_axis(lower, ticks, "temperature T")
+        plots.log_axis(lower, ticks, "temperature T", near=0.033 * len(shown))
+        lower.tick_params(axis="x", labelsize=8)
         upper.set_title(text.network(net), loc="left", fontweight="bold")
         if i == 0:  # scales are shared, and so are names
             for arm, line in lines.items():

@@ -65,7 +65,7 @@ def mechanisms(f: Findings) -> Figure | None:
     if alone.values:  # of all images
         whole = [axis for axis, title in zip(axes, shown, strict=True) if "half" not in title]
         plots.line_across(whole, alone.mean, "no teacher")
-    axes[-1].set_xlabel("test errors added (further right: worth more)")
+    axes[-1].set_xlabel("test errors added (right: worth more)")
     return figure
 
 
