@@ -40,7 +40,7 @@ def errors_by_size(f: Findings) -> Figure | None:
     curves = sorted((c for c in curves if c[0]), key=lambda c: c[0][-1][-1].mean)
     if not curves:
         return None
-    figure, axis = plt.subplots(figsize=(plots.WIDTH, 3.0))
+    figure, axis = plt.subplots(figsize=(plots.WIDTH, 2.6))
     for found, _, look, line in curves:
         means = [sample.mean for *_, sample in found]
         sizes = [size for size, *_ in found]

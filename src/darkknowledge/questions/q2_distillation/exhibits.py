@@ -39,7 +39,7 @@ def learning_curves(f: Findings) -> Figure | None:
     shown = [arm for arm in ("hard", "kd", "soft_only") if f.sample(arm=arm).values]
     if not shown:
         return None
-    figure, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 2.8))
+    figure, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 2.5))
     for arm in shown:
         histories = [record["history"] for record in f.rows(arm=arm)["record"] if record]
         look = ARMS[arm]

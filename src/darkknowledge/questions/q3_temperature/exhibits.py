@@ -31,7 +31,7 @@ def by_temperature(f: Findings) -> Figure | None:
     if not shown:
         return None
     figure, axes = plt.subplots(
-        2, len(shown), squeeze=False, sharex=True, sharey="row", figsize=(plots.WIDTH, 3.6),
+        2, len(shown), squeeze=False, sharex=True, sharey="row", figsize=(plots.WIDTH, 3.2),
         height_ratios=(3.4, 1),
     )  # fmt: skip
     uniform = math.log(f.rows()["record"].dropna().iloc[0]["spec"]["data"]["classes"])

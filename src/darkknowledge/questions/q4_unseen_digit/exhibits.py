@@ -50,7 +50,7 @@ def recall(f: Findings) -> Figure | None:
         return None
     # The mean on top, then from the digit that least needs the shift to the one that most does.
     order = sorted(rows, key=lambda title: (title == "mean", rows[title]["kd_none"].mean))
-    figure, axis = plt.subplots(figsize=(plots.WIDTH, 1.1 + 0.21 * len(order)))
+    figure, axis = plt.subplots(figsize=(plots.WIDTH, 1.0 + 0.2 * len(order)))
     for height, title in enumerate(order):
         ends = [rows[title][name].mean for name in MOVED]
         axis.plot(ends, [height] * 2, color=SKY, linewidth=3.5, alpha=0.4, zorder=1)

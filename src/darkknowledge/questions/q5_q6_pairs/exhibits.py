@@ -52,7 +52,7 @@ def gains(*findings: Findings) -> Figure | None:
                 panels.setdefault(pair.dataset, []).append(line)
     if not panels:
         return None
-    figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(plots.WIDTH, 3.0))
+    figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(plots.WIDTH, 2.6))
     for axis, lines in zip(axes[0], panels.values(), strict=True):
         panel(axis, lines)
     axes[0, 0].set_ylabel("test errors, difference from\nhard labels (up: fewer errors)")

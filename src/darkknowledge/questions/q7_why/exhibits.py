@@ -75,7 +75,7 @@ def few_labels(f: Findings) -> Figure | None:
     known = {share: name for name, share in shares(f).items() if share}
     if not known:
         return None
-    figure, axes = plt.subplots(1, 2, sharex=True, sharey=True, figsize=(plots.WIDTH, 3))
+    figure, axes = plt.subplots(1, 2, sharex=True, sharey=True, figsize=(plots.WIDTH, 2.7))
     axes[0].set_yscale("log")
     axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
