@@ -73,8 +73,9 @@ def test_a_folder_s_images_are_split_by_the_proportions_of_the_classes(images):
     assert any(torch.equal(pixels, image[0]) for image in (*train.images, *test.images))
 
 
-def test_train_and_test_folders_are_kept_apart(images, tmp_path):
-    for part, count in (("train", 10), ("val", 4)):
+@pytest.mark.parametrize(("trains", "tests"), [("train", "val"), ("Training", "TEST")])
+def test_train_and_test_folders_are_kept_apart(images, tmp_path, trains, tests):
+    for part, count in ((trains, 10), (tests, 4)):
         for name in COUNTS:
             for path in sorted((images / name).iterdir())[:count]:
                 (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
@@ -128,6 +129,8 @@ def spoiled(root: Path, how: str) -> Path:
     if how == "absent":
         return root / "nothing"
     counts = {"one class": {"zero": 9}, "two images": {"zero": 9, "one": 2}}
+    counts |= {"two lines": {"zero\nnought": 9, "one": 9}, "no text": {"z\udcff": 9, "one": 9}}
+    counts |= {"tests": {"test/zero": 9, "test/one": 9, "val/zero": 9, "val/one": 9}}
     write(root, counts.get(how, {"zero": 9, "one": 9}))
     if how == "unreadable":
         (root / "one" / "000.png").write_text("no image")
@@ -146,6 +149,9 @@ def spoiled(root: Path, how: str) -> Path:
     [
         ("absent", "There is no folder"),
         ("one class", "only the class 'zero'"),
+        ("two lines", r"'zero\\nnought' has signs that no text can show"),
+        ("no text", "signs that no text can show"),
+        ("tests", "test has no train/ beside it"),
         ("flat", "has no class|has only 0 images"),
         ("two images", "'one' of .* has only 2 images: it needs 5"),
         ("unreadable", r"000\.png cannot be read"),
@@ -155,6 +161,16 @@ def spoiled(root: Path, how: str) -> Path:
 def test_a_folder_that_cannot_be_learned_from_is_refused_in_one_sentence(tmp_path, how, says):
     with pytest.raises(DataError, match=says):
         own_splits(spoiled(tmp_path / "set", how))
+
+
+def test_classes_may_be_called_like_parts_and_what_is_left_out_is_told(tmp_path):
+    root = write(tmp_path / "set", {"train": 30, "valid": 30, "others": 30})
+    (root / "valid" / "Thumbs.db").touch()
+    for i in range(2):
+        (root / "valid" / f"{i}.heic").touch()
+    about, told = own._looked_at(own.Request("mine", str(root)))
+    assert about["classes"] == ("others", "train", "valid")
+    assert told[1:] == ["Left out: 2 files that are no images for Pillow here (.heic)."]
 
 
 # -- networks ----------------------------------------------------------------------------------------

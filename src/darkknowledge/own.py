@@ -68,8 +68,9 @@ def new(request: Request) -> list[str]:
     target = config.project_root() / "params" / request.name
     known = (*config.book("setup"), *config.book("recipe"), *FINGERPRINTS)
     if target.exists() or request.name in known:
+        what = f", or delete {target} first" if target.exists() else ""
         raise SpecError(
-            f"There is a profile, a setup or a data set {request.name!r}: choose another name."
+            f"There is a profile, a setup or a data set {request.name!r}: choose another name{what}."
         )
     about, told = _looked_at(request)
     target.mkdir()
@@ -105,6 +106,7 @@ def new(request: Request) -> list[str]:
 
 def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
     """What the images say of the profile, and what to tell of them."""
+    noticed: list[str] = []
     if request.source in FINGERPRINTS:
         if request.image_size:
             raise SpecError(
@@ -132,6 +134,10 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
         (train, test), classes = folder.read(found, print_, side, grey)
         counts, tested = train.labels.bincount().tolist(), len(test)
         twins = folder.twins(train, test)
+        noticed = [
+            f"Left out: {number:,} files that are no images for Pillow here ({ending or 'no ending'})."
+            for ending, number in sorted(folder.left_out(found).items())
+        ]
         spec_of = {
             "dataset": OWN,
             "data_root": str(root),
@@ -177,7 +183,8 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
     colour = "grey" if grey else "colour"
     told = [
         f"{images + tested:,} {colour} images of {len(counts)} classes ({each} of each to train on), "
-        f"{side} by {side} pixels; {tested:,} of them for the test."
+        f"{side} by {side} pixels; {tested:,} of them for the test.",
+        *noticed,
     ]
     if twins:
         told.append(

@@ -6,6 +6,9 @@ images, by the proportions of the classes, is kept for the test."""
 from __future__ import annotations
 
 import hashlib
+import os
+import unicodedata
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +26,8 @@ from darkknowledge.spec import DataSpec
 
 #: The share of the images that is kept for the test where there is no folder for it.
 TEST_SHARE = 0.2
-#: What folders of test images are called.
-TESTS = ("test", "val", "valid", "validation")
+#: What folders of images to train on, and to test on, are called, in capitals or not.
+TRAINS, TESTS = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 #: How many images a class has at least, with a test folder of its own and without.
 FEWEST, FEWEST_ALONE = 3, 5
 #: Images that are looked at to see whether a folder is in colour.
@@ -54,13 +57,13 @@ class Folder:
         """A hash of names, sizes and times: as long as it stays, the images are taken for the same."""
         states = ((p, p.stat()) for part in self.files for p in part)
         said = [f"{p.relative_to(self.root)} {s.st_size} {s.st_mtime_ns}" for p, s in states]
-        return hashlib.sha256("\n".join(said).encode()).hexdigest()
+        return hashlib.sha256(os.fsencode("\n".join(said))).hexdigest()
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and contents of all images (decoders differ in the last bit)."""
         digest = hashlib.sha256()
         for path in (p for part in self.files for p in part):
-            digest.update(str(path.relative_to(self.root)).encode() + b"\0")
+            digest.update(os.fsencode(path.relative_to(self.root)) + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
@@ -70,14 +73,21 @@ def find(root: Path) -> Folder:
     learned from: without two classes, or with a class that has too few images."""
     if not root.is_dir():
         raise DataError(f"There is no folder {root}.")
-    train = root / "train"
-    tests = [root / name for name in TESTS if (root / name).is_dir()]
-    if not train.is_dir():
-        parts, fewest = [root], FEWEST_ALONE
-    else:
-        parts, fewest = [train, *tests[:1]], FEWEST if tests else FEWEST_ALONE
+    # A class may be called so too: trains among vehicles. It holds no folders.
+    holders = sorted(path.parent for path in root.glob("[!.]*/[!.]*") if path.is_dir())
+    inside = {path.name.lower(): path for path in holders}
+    trains, tests = (
+        [inside[name] for name in names if name in inside] for names in (TRAINS, TESTS)
+    )
+    if tests and not trains:
+        raise DataError(f"{tests[0]} has no train/ beside it: put there what is to be trained on.")
+    parts = [*trains[:1], *tests[:1]] or [root]
+    fewest = FEWEST if tests else FEWEST_ALONE
     found = [_images(part) for part in parts]
     classes = tuple(found[0])
+    for name in (str(root), *classes):
+        if {unicodedata.category(sign) for sign in name} & {"Cc", "Cs", "Zl", "Zp"}:
+            raise DataError(f"{name!r} has signs that no text can show: rename that folder.")
     if len(classes) < 2:
         have = f"only the class {classes[0]!r}" if classes else "no class"
         what = "put the images of each class into a subfolder of their own"
@@ -100,6 +110,14 @@ def _images(part: Path) -> dict[str, list[Path]]:
         within = (p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
         found[folder.name] = sorted(p for p in within if p.name[0] != "." and p.is_file())
     return found
+
+
+def left_out(folder: Folder) -> Counter[str]:
+    """How many files beside the images are not read, by their endings; hidden ones are not counted."""
+    taken = {path for part in folder.files for path in part}
+    every = (path for one in {path.parent for path in taken} for path in one.iterdir())
+    rest = (p for p in every if p not in taken and p.is_file() and p.name[0] != ".")
+    return Counter(path.suffix.lower() for path in rest if path.name != "Thumbs.db")
 
 
 def some(folder: Folder) -> list[Image.Image]:
