@@ -133,7 +133,7 @@ def joined(items: Iterable[str]) -> str:
 
 def plain(name: str) -> str:
     """A user's own name as Markdown takes it for plain words."""
-    return re.sub(r"([\\`*_\[\]<>$@#^~|{}])", r"\\\1", name)
+    return re.sub(r"([\\`*_\[\]<>$@#^~|{}&\"'!]|(?<=-)-|(?<=\.)\.)", r"\\\1", name)
 
 
 def values(items: Iterable[float]) -> str:

@@ -77,12 +77,17 @@ def pdf(source: bytes, folder: Path, date: datetime.datetime) -> bytes:
     (PDF/UA). Raises RuntimeError."""
     import typst
 
-    # The fonts that Typst brings along, so that the pages are the same everywhere.
-    compiler = typst.Compiler(source, root=folder, ignore_system_fonts=True)
-    time = int(date.timestamp())
-    try:
-        found = compiler.compile(format="pdf", pdf_standards="ua-1", timestamp=time)
-    except typst.TypstError as error:
-        raise RuntimeError(f"Typst could not make the PDF: {error.message}.") from error
-    assert isinstance(found, bytes)
-    return found
+    time, said = int(date.timestamp()), ""
+    # The fonts that Typst brings along give the same pages everywhere, but know few alphabets.
+    for bundled in (True, False):
+        compiler = typst.Compiler(source, root=folder, ignore_system_fonts=bundled)
+        try:
+            found = compiler.compile(format="pdf", pdf_standards="ua-1", timestamp=time)
+            assert isinstance(found, bytes)
+            return found
+        except typst.TypstError as error:
+            said = error.message
+            if "could not be displayed" not in said:
+                break
+            said += ": install a font that has it"
+    raise RuntimeError(f"Typst could not make the PDF: {said}.")
