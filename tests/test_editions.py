@@ -55,6 +55,20 @@ def test_another_record_means_another_fingerprint_and_few_blocks_are_not_publish
         editions.publish("quick", store)
 
 
+def test_where_publishing_fails_the_editions_stay_as_they_were(tmp_path, monkeypatch):
+    (tmp_path / "made" / "figures").mkdir(parents=True)
+    (page := tmp_path / "made" / "index.html").write_text("new")
+    (old := tmp_path / "report" / "published" / "dark-knowledge.html").parent.mkdir(parents=True)
+    for path in (old, tmp_path / "README.md"):
+        path.write_text("old, and without a mark for the answers")
+    for name, value in {"project_root": tmp_path, "undecided": [], "render": ([page], [])}.items():
+        monkeypatch.setattr(editions, name, lambda *_, value=value: value)
+    monkeypatch.setattr(editions.Paper, "load", lambda *_: None)
+    with pytest.raises(RuntimeError, match="no place for the answers"):
+        editions.publish("quick", Store(tmp_path))
+    assert old.read_text() == "old, and without a mark for the answers"
+
+
 def test_every_file_that_the_readme_and_the_markdown_edition_name_is_there():
     text = (PUBLISHED / f"{editions.NAME}.md").read_text(encoding="utf-8")
     names = re.findall(r"\]\((figures/[^)]*)\)", text)

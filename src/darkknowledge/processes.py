@@ -9,7 +9,12 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import resource_tracker
+from typing import Any
 
+KILLED = (
+    "A worker process was killed from outside (for lack of memory?). Finished runs are kept; the \
+same command goes on."
+)
 #: How long workers may take to end before they are killed.
 SECONDS_TO_END = 5.0
 
@@ -19,13 +24,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def tracked() -> None:
-    """Start the process that counts what multiprocessing shares. Python makes it deaf to Ctrl-C and to
-    SIGTERM, but a hang-up of the whole group would end it, and its successor complain."""
+def context(method: str) -> Any:
+    """What starts processes by ``method``, after the one that counts what they share. Python makes that
+    deaf to Ctrl-C and to SIGTERM, but a hang-up of the whole group would end it, and its successor
+    complain."""
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a new process inherits
         resource_tracker.ensure_running()
         signal.signal(signal.SIGHUP, before)
+    return multiprocessing.get_context(method)
 
 
 def follow_parent() -> None:

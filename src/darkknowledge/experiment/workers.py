@@ -36,16 +36,11 @@ from darkknowledge.experiment.survey import (
     weights_here,
 )
 from darkknowledge.layout import Record
-from darkknowledge.processes import end, follow_parent, tracked
+from darkknowledge.processes import KILLED, context, end, follow_parent
 from darkknowledge.records import DiskError, Store
 from darkknowledge.spec import RunSpec
 
 log = logging.getLogger(__name__)
-
-KILLED = (
-    "A worker process was killed from outside (for lack of memory?). Finished runs are kept; the \
-same command goes on."
-)
 
 
 def complete(
@@ -82,8 +77,7 @@ def complete(
                         outcome.no_time += [spec, *_take_students(spec, waiting)]
                     else:
                         log.debug("%s: started", spec.label)
-                        with _no_interruption():  # a new process would begin with a traceback
-                            running[pool.submit(_work, spec, store.root, data_root)] = spec
+                        running[_submitted(pool, _work, spec, store.root, data_root)] = spec
                 done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
                     spec = running.pop(future)
@@ -234,9 +228,7 @@ def aside(function: Callable[..., None], *arguments: Any) -> None:
     """Call a function that needs torch in a worker process, while nothing else runs in one."""
     pool, _ = _pool(1)
     try:
-        with _no_interruption():
-            future = pool.submit(function, *arguments)
-        future.result()
+        _submitted(pool, function, *arguments).result()
     except BrokenProcessPool:
         raise RuntimeError(KILLED) from None
     finally:
@@ -248,13 +240,21 @@ def _pool(jobs: int) -> tuple[ProcessPoolExecutor, Any]:
 
     torch takes seconds to load. Where processes can be forked it is loaded once, by a server that
     all workers of this process are forked from, and that ends with it."""
-    tracked()
     forks = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if forks else "spawn")
+    how = context("forkserver" if forks else "spawn")
     if forks:
-        context.set_forkserver_preload(["darkknowledge.experiment.run"])
-    messages = context.Queue()
-    return ProcessPoolExecutor(jobs, context, _begin, (messages, dict(os.environ))), messages
+        how.set_forkserver_preload(["darkknowledge.experiment.run"])
+    messages = how.Queue()
+    return ProcessPoolExecutor(jobs, how, _begin, (messages, dict(os.environ))), messages
+
+
+def _submitted(pool: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Future:
+    """The future of a call in a worker process. Raises RuntimeError if what starts workers was killed."""
+    try:
+        with _no_interruption():  # a new process would begin with a traceback
+            return pool.submit(function, *arguments)
+    except (BrokenProcessPool, EOFError, ConnectionError):
+        raise RuntimeError(KILLED) from None
 
 
 _messages: Any = None

@@ -38,18 +38,21 @@ def publish(profile: str, store: Store) -> list[Path]:
     made, failures = render(paper, list(Pandoc.formats), Pandoc())
     if failures:
         raise RuntimeError("; ".join(failures))
-    target = project_root() / "report" / "published"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(made[0].parent / FIGURES, target / FIGURES)
+    readme, target = project_root() / "README.md", project_root() / "report" / "published"
+    answered = with_answers(text_of(readme), paper)
+    new = target.with_name(".published")  # in whose place it comes once it is whole
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(made[0].parent / FIGURES, new / FIGURES)
     names = [f"{path.stem}{path.suffix}".replace(DOCUMENTS[0].stem, NAME) for path in made]
-    found = [Path(shutil.copy(path, target / name)) for path, name in zip(made, names, strict=True)]
-    for path in found:  # whose notebooks lie where their sources do, without outputs
-        if path.suffix != ".pdf":
-            text = path.read_text(encoding="utf-8")
-            atomic_write(path, text.replace(f"{NOTEBOOKS}/q", f"../{NOTEBOOKS}/q").encode())
-    readme = project_root() / "README.md"
-    atomic_write(readme, with_answers(text_of(readme), paper).encode())
-    return [*found, readme]
+    for path, name in zip(made, names, strict=True):
+        content = path.read_bytes()
+        if path.suffix != ".pdf":  # its notebooks lie where their sources do, without outputs
+            content = content.replace(f"{NOTEBOOKS}/q".encode(), f"../{NOTEBOOKS}/q".encode())
+        (new / name).write_bytes(content)
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
+    atomic_write(readme, answered.encode())
+    return [*(target / name for name in names), readme]
 
 
 def undecided(paper: Paper) -> list[str]:

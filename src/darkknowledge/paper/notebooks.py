@@ -1,9 +1,10 @@
 """The questions' notebooks, executed through Papermill."""
 
 import ast
-import multiprocessing
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import papermill
@@ -12,7 +13,7 @@ from darkknowledge import processes
 from darkknowledge.config import project_root, read_yaml
 from darkknowledge.questions import params as p
 from darkknowledge.questions.registry import QUESTIONS
-from darkknowledge.records import Store
+from darkknowledge.records import Store, atomic_write
 
 
 class NotebookError(RuntimeError):
@@ -44,32 +45,47 @@ def execute(profile: str, question: str, store: Store) -> Path:
     check(source, question)
     settings = read_yaml(project_root() / "params" / profile / f"{question}.yaml")
     target = store.root / profile / source.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            *(str(source), str(target), settings | {"results_dir": str(store.root.resolve())}),
-            kernel_name="python3",
-            progress_bar=False,
-            log_output=True,
-            # Kernels tell of their TCP ports, and of the signal that ends them.
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            cwd=str(project_root()),
-        )
-    except papermill.PapermillExecutionError as error:
-        said = f"{error.ename}: {error.evalue} (see {target})"
-        raise NotebookError(f"{source.name} failed: {said}") from error
+    with tempfile.TemporaryDirectory() as folder:  # Papermill writes as it goes
+        made, failed = Path(folder) / source.name, None
+        try:
+            papermill.execute_notebook(
+                *(str(source), str(made), settings | {"results_dir": str(store.root.resolve())}),
+                kernel_name="python3",
+                progress_bar=False,
+                log_output=True,
+                # Kernels tell of their TCP ports, and of the signal that ends them.
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                cwd=str(project_root()),
+            )
+        except papermill.PapermillExecutionError as error:
+            said = f"{error.ename}: {error.evalue} (see {target})"
+            failed = NotebookError(f"{source.name} failed: {said}")
+        except RuntimeError as error:  # its kernel was killed
+            said = f"{error}. Finished runs are kept; the same command goes on."
+            raise NotebookError(f"{source.name} failed: {said}") from None
+        atomic_write(target, made.read_bytes())
+    if failed:
+        raise failed
     return target
+
+
+def _begin(folder: str) -> None:
+    """Set a worker up, whose files for the moment lie in a folder that its parent removes."""
+    tempfile.tempdir = folder
+    processes.follow_parent()
 
 
 def execute_all(profile: str, questions: list[str], store: Store) -> Iterator[tuple[str, Path]]:
     """Run the notebooks of several questions, as many at a time as there are cores; yields question
     and executed notebook, whichever is ready first. Raises NotebookError."""
     jobs = min(processes.cores(), len(questions))
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, processes.follow_parent)
-    try:
-        running = {pool.submit(execute, profile, q, store): q for q in questions}
-        for future in as_completed(running):
-            yield running[future], future.result()
-    finally:
-        processes.end(pool)
+    with tempfile.TemporaryDirectory() as folder:
+        pool = ProcessPoolExecutor(jobs, processes.context("spawn"), _begin, (folder,))
+        try:
+            running = {pool.submit(execute, profile, q, store): q for q in questions}
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BrokenProcessPool:
+            raise NotebookError(processes.KILLED) from None
+        finally:
+            processes.end(pool)
