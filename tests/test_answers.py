@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 
-from darkknowledge.evidence import plots
+from darkknowledge.evidence import answers, plots
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.questions import params
 from darkknowledge.questions.registry import QUESTIONS
+from darkknowledge.spec import SpecError
 from fabricated import assert_held, found, plausible, told
 
 #: How many claims the analysis plan judges together.
@@ -63,6 +64,22 @@ def test_without_records_nothing_is_measured_and_nothing_is_drawn(question):
     assert all(make(f).empty for make in QUESTIONS[question].exhibits.TABLES.values())
     for part in ("caption", "believe", "literature", "limits"):
         assert "—" not in told(f, part) and "Ours" not in told(f, part)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{% block answer %}{% endblock %}\n\nLost.", "line 3: 'Lost.' stands outside the blocks"),
+        ("{% if c %}Lost.{% endif %}", "line 1: 'Lost.' stands outside the blocks"),
+        ("{% block anwser %}{% endblock %}", "is 'answer', but must be one of anwser"),
+        ("{% block answer %}\n{{ v | lost }}{% endblock %}", "line 2: No filter named 'lost'"),
+        ("{% block answer %}{{ v }}{% endblock %}", r"q1\.md\.jinja: 'v' is undefined"),
+    ],
+)
+def test_a_template_that_would_say_less_than_is_written_is_refused(tmp_path, text, said):
+    (tmp_path / "q1.md.jinja").write_text(text)
+    with pytest.raises(SpecError, match=said):
+        answers.written(tmp_path, "q1", "answer", {"c": {}})
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

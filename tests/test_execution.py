@@ -88,6 +88,9 @@ def test_the_look_of_figures_made_elsewhere_is_left_alone(tmp_path):
     ("text", "said"),
     [
         ("a\n\n```{python}\n#| label: bad\n1 / 0\n```", "line 3 .*label: bad.*ZeroDivisionError"),
+        ("```{python}\nraise SystemExit(0)\n```", "SystemExit: 0"),
+        ("```{python}\n#| label: [a\n```", r"line 1 \(#. label: \[a\): ParserError: .* line 2"),
+        ("{{< include index.qmd >}}", r"index\.qmd includes itself"),
         ("`{python} lost`", "line 1 .lost.: NameError"),
         ("```{python}\n#| fig-width: 3\n1\n```", "fig-width is not one of"),
         (FIGURE.replace("fig-alt: ", "label: "), "needs the option fig-alt"),

@@ -57,10 +57,10 @@ def execute(document: Path, figures: Path) -> str:
             if found["inline"]:
                 return inline(eval(source, namespace))
             return cell(source, namespace, figures)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             line = text.count("\n", 0, found.start()) + 1
             place = f"line {line} ({source.strip().splitlines()[0]})"
-            message = f"{place}: {type(error).__name__}: {error}"
+            message = f"{place}: {type(error).__name__}: {' '.join(str(error).split())}"
             raise RuntimeError(f"{document.name}, includes counted in, {message}") from error
 
     plt.switch_backend("agg")  # no windows
@@ -73,8 +73,10 @@ def execute(document: Path, figures: Path) -> str:
 
 def included(document: Path) -> str:
     """A document's text with its partials, whose places are relative to it, in their places."""
-    text = text_of(document)
-    return INCLUDE.sub(lambda found: included(document.parent / found[1]), text)
+    try:
+        return INCLUDE.sub(lambda found: included(document.parent / found[1]), text_of(document))
+    except RecursionError:
+        raise RuntimeError(f"{document.name} includes itself: take that include out.") from None
 
 
 def cell(source: str, namespace: dict[str, Any], figures: Path) -> str:

@@ -55,12 +55,16 @@ class Pandoc:
 
         if lost := re.search(r"\{\{<.*?>\}\}", text):
             raise RuntimeError(f"{lost[0]} can be rendered by Quarto alone: get it, or do without.")
-        settings = yaml.safe_load(text_of(root / "_quarto.yml"))
+        try:
+            settings = yaml.safe_load(text_of(root / "_quarto.yml"))
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise RuntimeError(f"_quarto.yml is not readable YAML: {reason}") from None
         command = [
             *(pypandoc.get_pandoc_path(), "--from", "markdown", "--standalone", "--wrap", "none"),
             *("--metadata-file", "_quarto.yml", "--metadata", "link-citations"),
             *("--resource-path", str(target.parent), "--fail-if-warnings"),
-            *("--toc-depth", str(settings["toc-depth"] + 1)),  # the title counts
+            *("--toc-depth", str(settings.get("toc-depth", 3) + 1)),  # the title counts
             *("--lua-filter", "report/answer.lua", "--lua-filter", "report/edition.lua"),
             *("--citeproc", *WRITERS[form]),
         ]

@@ -258,14 +258,21 @@ class Paper:
         }
         if name in general:
             return general[name]()
-        question, _, what = name.partition("-")
-        if question not in self.findings:
+        findings, what = self.part(name)
+        if findings is None:
             return None
-        findings = self.findings[question]
         if what == "claims":
             return tables.claims(findings.claims)
-        found: pd.DataFrame = QUESTIONS[question].exhibits.TABLES[what](findings)
+        found: pd.DataFrame = QUESTIONS[findings.question].exhibits.TABLES[what](findings)
         return found
+
+    def part(self, name: str) -> tuple[Findings | None, str]:
+        """Of the exhibit ``q2-arms`` the findings of q2, None where the profile lacks it, and ``arms``.
+        Raises KeyError."""
+        question, _, what = name.partition("-")
+        if question not in QUESTIONS:
+            raise KeyError(name)
+        return self.findings.get(question), what
 
     def title(self, question: str) -> str:
         """What a question is called; a user's own classes need not be digits."""
@@ -297,15 +304,15 @@ class Paper:
             return method.samples(examples)
         if name == "scorecard":
             return method.ratios(self.scorecard)
-        question, _, what = name.partition("-")
-        if question not in self.findings:
+        findings, what = self.part(name)
+        if findings is None:
             return None
-        shown = [self.findings[question]]
+        shown = [findings]
         if what == "soft-labels":
             return method.soft_labels(self.files["soft labels"], examples.get(shown[0].dataset))
         if name == "q5-gain" and "q6" in self.findings:  # both teachers on the same axes
             shown.append(self.findings["q6"])
-        found: Figure | None = QUESTIONS[question].exhibits.FIGURES[what](*shown)
+        found: Figure | None = QUESTIONS[findings.question].exhibits.FIGURES[what](*shown)
         return found
 
     def live(self, name: str) -> str:
