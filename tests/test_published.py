@@ -184,6 +184,10 @@ SPOILT = {
     "no card of published": "{",
     "no card of published weights .maximum": "[" * 200_000,
     "does not name the 10 classes": {"classes": ["a"] * 10},
+    "does not name the 10 classes of its": {"classes": list("9876543210")},
+    "test_errors is '7', but must be a whole number": {"test_errors": "7"},
+    "more errors than images": {"test_errors": 101},
+    "label and sha256 must be texts": {"label": 7},
     "does not fit the net": {"model": {"name": "mlp", "hidden": [17]}},
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darkknowledge.records import file_sha256
-from darkknowledge.spec import DataSpec, ModelSpec, text_of
+from darkknowledge.spec import CLASS_NAMES, DataSpec, ModelSpec, integer, text_of
 
 
 class WeightsError(RuntimeError):
@@ -59,6 +59,10 @@ def read_card(weights: Path) -> Card:
         own = {field.name: body[field.name] for field in fields(Card) if field.name != "shape"}
         own |= {"model": ModelSpec(**body["model"]), "data": DataSpec(**body["data"])}
         card = Card(**own | {"shape": tuple(body["input"]["shape"])})
+        if {str} != {type(text) for text in (card.run_id, card.label, card.sha256)}:
+            raise ValueError("run_id, label and sha256 must be texts")
+        if integer("test_errors", card.test_errors) > integer("test_images", card.test_images, 1):
+            raise ValueError("it has more errors than images")
         found = file_sha256(weights)
     except OSError as error:
         said = f"{error.filename}: {error.strerror}; weights need their card."
@@ -68,7 +72,8 @@ def read_card(weights: Path) -> Card:
         raise WeightsError(f"{path} is no card of published weights ({reason}).") from None
     if found != card.sha256:
         raise WeightsError(f"{weights} is not the file that its card describes: fetch both again.")
-    if {str} != {*map(type, card.classes)} or len({*card.classes}) != card.data.classes:
+    named = {str} == {*map(type, card.classes)} and len({*card.classes}) == card.data.classes
+    if not named or [*card.classes] != [*CLASS_NAMES.get(card.data.name, card.classes)]:
         said = f"{path} does not name the {card.data.classes} classes of its data"
         raise WeightsError(f"{said}: fetch both again.")
     return card
