@@ -170,7 +170,7 @@ def test_classes_may_be_called_like_parts_and_what_is_left_out_is_told(tmp_path)
         (root / "valid" / f"{i}.heic").touch()
     about, told = own._looked_at(own.Request("mine", str(root)))
     assert about["classes"] == ("others", "train", "valid")
-    assert told[1:] == ["Left out: 2 files that are no images for Pillow here (.heic)."]
+    assert told[1:] == ["Files that are not read: 2 .heic."]
 
 
 # -- networks ----------------------------------------------------------------------------------------

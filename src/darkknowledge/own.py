@@ -134,10 +134,9 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
         (train, test), classes = folder.read(found, print_, side, grey)
         counts, tested = train.labels.bincount().tolist(), len(test)
         twins = folder.twins(train, test)
-        noticed = [
-            f"Left out: {number:,} files that are no images for Pillow here ({ending or 'no ending'})."
-            for ending, number in sorted(folder.left_out(found).items())
-        ]
+        rest = sorted(folder.left_out(found).items())
+        others = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in rest)
+        noticed = [f"Files that are not read: {others}."] if rest else []
         spec_of = {
             "dataset": OWN,
             "data_root": str(root),
