@@ -103,6 +103,11 @@ def test_published_rows_stand_beside_the_same_measure_of_the_same_transfer_set()
 def test_the_exhibits_show_what_is_there():
     (axis,) = exhibits.recall(of()).axes
     assert axis.get_yticklabels()[-1].get_text() == "mean" and len(axis.texts) == 4
+    names = tuple("mean" if i == 3 else rf"${i} \ate$" for i in range(10))
+    own = replace(of(), classes={of().dataset: names})
+    (of_own,) = (figure := exhibits.recall(own)).axes
+    figure.draw_without_rendering()  # where a dollar begins no formula
+    assert len(of_own.get_yticklabels()) == len(axis.get_yticklabels())
     plt.close("all")
     table, arms = (exhibits.TABLES[name](of()) for name in ("digits", "arms"))
     taken = ["fours (100\N{NO-BREAK SPACE}%)", "eights (100\N{NO-BREAK SPACE}%)"]

@@ -5,13 +5,11 @@ import re
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import pytest
 
 import small_project
 from darkknowledge import study
-from darkknowledge.evidence import plots, text
+from darkknowledge.evidence import text
 from darkknowledge.paper import execution, quarto_cli, rendering
 from darkknowledge.paper.pandoc import Pandoc
 from darkknowledge.questions import params
@@ -60,10 +58,6 @@ def test_parts_for_one_format_stand_in_that_one_alone(tmp_path):
 def test_a_name_comes_out_as_it_is_and_signs_that_no_font_has_are_told_of(tmp_path):
     name = 'a|b $x_1$ *c* "q" <b> @d #e [l](u) `f` &amp; -- ... ~t~ it\'s {.x}'
     assert converted(tmp_path, text.plain(name), "html").endswith(name)
-    with mpl.rc_context():
-        plots.style()
-        plt.figure().text(0, 0, r"$\unheard{$").figure.draw_without_rendering()
-        plt.close()
     with pytest.raises(RuntimeError, match="could not be displayed .*: install a font that has it"):
         Pandoc().convert(
             "---\ntitle: A\n---\n\n\U000f1234", "typst", tmp_path / "a.pdf", REPOSITORY, NOW

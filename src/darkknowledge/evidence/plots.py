@@ -27,7 +27,6 @@ def style() -> None:
             "figure.constrained_layout.use": True, "axes.titlesize": 9, "axes.labelsize": 9,
             "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
             "grid.color": "#dddddd", "grid.linewidth": 0.6, "legend.fontsize": 8,
-            "text.parse_math": False,  # a dollar in a name is one
             "legend.frameon": False, "svg.hashsalt": "darkknowledge", "svg.fonttype": "path",
         }
     )  # fmt: skip

@@ -43,26 +43,27 @@ def recall(f: Findings) -> Figure | None:
     found = recalls(f)
     rows: dict[str, dict[str, Sample]] = {
         "mean": {name: average([*found[name].values()]) for name in LOOKS},
-        **{called(f, d): {name: found[name][d] for name in LOOKS} for d in digits(f)},
+        **{d: {name: found[name][d] for name in LOOKS} for d in digits(f)},
     }
-    rows = {title: row for title, row in rows.items() if row["kd_label_free"].values}
+    rows = {digit: row for digit, row in rows.items() if row["kd_label_free"].values}
     if not rows:
         return None
     # The mean on top, then from the digit that least needs the shift to the one that most does.
-    order = sorted(rows, key=lambda title: (title == "mean", rows[title]["kd_none"].mean))
+    order = sorted(rows, key=lambda digit: (digit == "mean", rows[digit]["kd_none"].mean))
     figure, axis = plt.subplots(figsize=(plots.WIDTH, 1.0 + 0.2 * len(order)))
-    for height, title in enumerate(order):
-        ends = [rows[title][name].mean for name in MOVED]
+    for height, digit in enumerate(order):
+        ends = [rows[digit][name].mean for name in MOVED]
         axis.plot(ends, [height] * 2, color=SKY, linewidth=3.5, alpha=0.4, zorder=1)
         for name, look in LOOKS.items():
             # Without intervals: those of the few blocks on hard labels are wider than the axis.
-            sample = rows[title][name]
+            sample = rows[digit][name]
             alone = stats.mean([sample.mean] if sample.values else [])
             plots.dot(axis, alone, height, sample.values.values(), look)
-        axis.plot(rows[title]["seen"].mean, height, "|", color=BLACK, ms=11, mew=1.6, zorder=4)
+        axis.plot(rows[digit]["seen"].mean, height, "|", color=BLACK, ms=11, mew=1.6, zorder=4)
     if order[-1] == "mean":
         axis.axhline(len(order) - 1.5, color=GREY, linewidth=0.6)
-    axis.set_yticks(range(len(order)), order)
+    names = [digit if digit == "mean" else called(f, digit) for digit in order]
+    axis.set_yticks(range(len(order)), names, parse_math=False)  # a dollar in a name is one
     axis.set_ylim(-0.6, len(order) - 0.4)
     axis.set_xscale("function", functions=(_stretched, _recalled))
     axis.set_xticks(TICKS)
