@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+import darkknowledge
 import fabricated
 from conftest import REPOSITORY, whole_record
-from darkknowledge import cli
+from darkknowledge import __main__, cli
 from darkknowledge.experiment import survey
 from darkknowledge.questions import params, registry
 from darkknowledge.records import STILL_SECONDS
@@ -215,3 +217,13 @@ def test_a_working_directory_that_is_gone_is_named(tmp_path, monkeypatch, capsys
     assert left("status", "paper") == cli.BAD_INPUT
     assert "The working directory is gone" in capsys.readouterr().err
     monkeypatch.undo()
+
+
+def test_ctrl_c_while_the_command_line_loads_is_answered_in_one_sentence(monkeypatch, capsys):
+    monkeypatch.delattr(darkknowledge, "cli")
+    monkeypatch.delitem(sys.modules, "darkknowledge.cli")
+    finder = mock.Mock(find_spec=mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(sys, "meta_path", [finder])
+    with pytest.raises(SystemExit) as left:
+        __main__.main()
+    assert (left.value.code, capsys.readouterr().err) == (130, "\nInterrupted.\n")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from conftest import small_run, student
-from darkknowledge import devices
+from darkknowledge import devices, processes
 from darkknowledge.experiment import workers
 from darkknowledge.records import Store
 from darkknowledge.spec import data_spec
@@ -98,3 +100,9 @@ def test_a_run_that_another_process_is_at_is_left_to_it_until_nothing_else_is_le
         assert workers._next(grid[:1], [grid[1]], store) is None
         assert workers._next(grid[:1], [], store) is grid[0]
     assert workers._next(grid, [], store) is grid[0]
+
+
+def test_what_starts_workers_may_be_killed_too():
+    pool = mock.Mock(submit=mock.Mock(side_effect=EOFError))  # as multiprocessing has it
+    with pytest.raises(RuntimeError, match=re.escape(processes.KILLED)):
+        workers._submitted(pool, print)
