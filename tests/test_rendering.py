@@ -225,13 +225,15 @@ def test_quarto_gets_the_executed_document_once_for_all_formats(small):
     quarto = script(
         small / "bin" / "quarto",
         '[ "$1" = render ] || { echo 1.9; exit; }\n'
-        'case "$4" in html) e=html;; typst) e=pdf;; gfm) echo "no gfm" >&2; exit 3;; esac\n'
+        'case "$4" in html) e=html;; typst) e=pdf;; gfm) echo "no gfm" >&2; exit 3;; '
+        'docx) e=docx; echo "WARNING (a.lua:1) Unable to resolve crossref @sec-a" >&2;; esac\n'
         'mkdir -p "$6/report" && cat "$2" _quarto.yml > "$6/report/$(basename "$2" .qmd).$e"',
     )
     where = {quarto_cli.OFF: "", "QUARTO_PATH": str(quarto)}
-    done = render(small, "--to", "html", "gfm", "typst", code=1, **where)
+    done = render(small, "--to", "html", "gfm", "typst", "docx", code=1, **where)
     assert f"Rendered by Quarto 1.9 ({quarto})." in done.stderr
     assert re.search(r"could not render gfm: no gfm \(see .*quarto-gfm\.log\)", done.stderr)
+    assert "could not render docx: Unable to resolve crossref @sec-a (see" in done.stderr
     made = [Path(line) for line in done.stdout.splitlines()]
     names = ["index.html", "index.pdf", "supplement.html", "supplement.pdf"]
     assert [path.name for path in made] == names

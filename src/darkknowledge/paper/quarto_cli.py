@@ -25,6 +25,8 @@ OFF = "DARKKNOWLEDGE_NO_QUARTO"
 PATIENCE = 60
 #: How a command's output is read, whatever the locale is.
 SAID: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+#: What Quarto only warns of, and leaves a mark or nothing in the place of.
+LOST = re.compile(r"WARNING.*?((?:Unable to resolve|Shortcode|Citeproc).*)")
 
 
 class Quarto:
@@ -60,10 +62,12 @@ class Quarto:
             done = subprocess.run(words, cwd=project, env=when, **SAID)
             made = project / "made" / document.parent / target.name
             output = done.stdout + done.stderr
-            if done.returncode or not made.exists():
+            lost = LOST.search(output)
+            if done.returncode or not made.exists() or lost:
                 written = target.with_name(f"quarto-{form}.log")
                 written.write_text(output, encoding="utf-8")
                 last = [line for line in output.splitlines() if line.strip()][-1:]
+                last = [lost[1].strip()] if lost else last
                 said = f"{''.join(last)} (see {written})"
                 raise RuntimeError(f"Quarto could not render {form}: {said}")
             shutil.copytree(made.parent, target.parent, dirs_exist_ok=True)
