@@ -46,7 +46,7 @@ def test_what_size_and_what_training_is_worth_come_first():
     assert said.startswith(f"**Trained alike, the larger network makes {first}")
     assert f"the small like the large one removes {training}" in said.split("**")[1]
     assert "1.9 times the parameters." in said and "Train the small network like the" in said
-    assert "less than matters" in told(f, "headline") and "dropout was chosen" in told(f, "believe")
+    assert "less than matters" in told(f, "headline") and "; dropout takes" in told(f, "believe")
     assert f.sample(**LITERATURE["hinton-student-parameters"]).mean == 1276810
 
 

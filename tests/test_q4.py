@@ -110,6 +110,6 @@ def test_the_exhibits_show_what_is_there():
     assert len(of_own.get_yticklabels()) == len(axis.get_yticklabels())
     plt.close("all")
     table, arms = (exhibits.TABLES[name](of()) for name in ("digits", "arms"))
-    taken = ["fours (100\N{NO-BREAK SPACE}%)", "eights (100\N{NO-BREAK SPACE}%)"]
+    taken = ["fours (100.0\N{NO-BREAK SPACE}%)", "eights (100.0\N{NO-BREAK SPACE}%)"]
     assert table["taken for"].tolist() == taken
     assert len(arms) == 9 and arms["blocks"].tolist()[-2:] == ["6", "6"]

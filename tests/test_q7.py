@@ -42,8 +42,8 @@ def forced(outcome: str, arms: tuple[str, ...], *families: str):
 
 #: How the answer and the headline begin.
 WORDS = {
-    "better": ("What the teacher says of the wrong classes matters: ", "The wrong classes matter"),
-    "slight": ("What the teacher says of the wrong classes matters: ", "The wrong classes matter"),
+    "better": ("What the teacher says of the wrong classes helps: ", "The wrong classes help"),
+    "slight": ("What the teacher says of the wrong classes helps: ", "The wrong classes help"),
     "worse": ("What the teacher says of the wrong classes does harm: ", "What it says of wrong"),
     "equivalent": ("How the teacher ranks the wrong classes makes no", "Wrong classes make no"),
     "imprecise": ("Too imprecise to tell whether", "Too imprecise to tell: "),

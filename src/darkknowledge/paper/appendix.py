@@ -145,6 +145,7 @@ def _recipe(run: Any) -> str:
         run["schedule"].replace("one_cycle", "one-cycle"): True,
         run["augmentation"].replace("_", " and "): run["augmentation"] != "none",
         f"dropout {' and '.join(dropout)}": dropout != ["0", "0"],
+        f"images at {text.values(run.get('sides', []))} pixels": len(run.get("sides", [])),
     }
     return ", ".join(words for words, due in said.items() if due)
 

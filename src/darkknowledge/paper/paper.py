@@ -200,6 +200,7 @@ class Paper:
         apart = [row.id for row in counts if row.apart]
         more = {"published": len(self.scorecard), "apart": apart, "near": len(counts) - len(apart)}
         more |= {"compared": len(counts), "profile": self.profile}
+        more["precision"] = text.joined({r["spec"]["precision"]: 0 for r in self.records})
         more |= {
             "data": self.data_in_words(),
             "interim": self.interim(),

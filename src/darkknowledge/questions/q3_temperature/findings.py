@@ -67,7 +67,8 @@ def apart(claim: Claim) -> bool:
 
 def literature(f: Findings) -> dict[str, str]:
     """What becomes here of two published sentences without numbers, by id."""
-    wide = [c for c in f.claims.values() if c.family == ALIKE and units(c.data["model"]) >= WIDE]
+    high = [c for c in f.claims.values() if c.family == ALIKE and min(c.data["temperature"]) > HIGH]
+    wide = [c for c in high if units(c.data["model"]) >= WIDE]
     alike = [c.equivalent or c.slight for c in wide]
     narrow = [c for c in f.claims.values() if c.family == NARROW and units(nets(f)[-1]) < WIDE]
 

@@ -140,7 +140,7 @@ def _taken_for(f: Findings, digit: str) -> str:
     total = sum(calls.values())
     wrong = [(n, k) for n, k in calls.most_common() if n != int(digit) and k]
     return text.joined(
-        f"{text.plain(called(f, n))} ({text.percent(k / total)})" for n, k in wrong[:2]
+        f"{text.plain(called(f, n))} ({text.percent(k / total, 1)})" for n, k in wrong[:2]
     )
 
 
