@@ -83,6 +83,17 @@ def test_a_template_that_would_say_less_than_is_written_is_refused(tmp_path, tex
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
+def test_the_images_of_a_claim_add_up_to_its_errors(question):
+    """But for Q4's, which are recalls, or errors after a shift."""
+    counted = [c for c in found(question, plausible).claims.values() if c.crossed.n]
+    assert bool(counted) == (question != "q4")
+    for claim in counted:
+        sums = {b: images.sum() for b, images in claim.by_image.values.items()}
+        assert sums == pytest.approx(dict(claim.difference.values))
+        assert claim.crossed.mean == pytest.approx(claim.effect.mean)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_with_few_blocks_nothing_is_called_better(question):
     f = found(question, plausible, measured=lambda planned: planned.block < 203)
     assert {c.verdict for c in f.claims.values()} <= {Verdict.FEW, Verdict.UNMEASURED}

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from darkknowledge.evidence import samples
 from darkknowledge.evidence import stats as st
-from darkknowledge.evidence.samples import Measure, Sample
+from darkknowledge.evidence.samples import EMPTY, Measure, Sample
 from darkknowledge.evidence.stats import Effect, Verdict
 from darkknowledge.layout import digits_each
 from darkknowledge.spec import CLASS_NAMES, DIGITS
@@ -48,6 +49,8 @@ class Claim:
     delta: float
     images: int
     data: Mapping[str, Any] = field(default_factory=dict)
+    #: The same difference image by image, where it is one of test errors.
+    by_image: Sample = EMPTY
 
     @property
     def level(self) -> float:
@@ -58,6 +61,18 @@ class Claim:
     def effect(self) -> Effect:
         """The mean with the interval that decides."""
         return self.difference.pure.effect(self.level)
+
+    @functools.cached_property
+    def crossed(self) -> Effect:
+        """The mean with an interval at the same level over blocks and over test images too."""
+        counts = [count for count in self.by_image.pure.values.values() if np.ndim(count)]
+        return st.crossed(counts, self.level)
+
+    @property
+    def loose(self) -> bool:
+        """Whether over other test images too the verdict would be that it is too imprecise to tell."""
+        wider = st.verdict(self.crossed, self.delta)
+        return wider is Verdict.IMPRECISE is not self.verdict
 
     @property
     def verdict(self) -> Verdict:
@@ -120,10 +135,22 @@ class Findings:
     files: Mapping[str, Path] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
+    by_image: bool = False
 
     def sample(self, measure: str | Measure = "test_errors", **where: Any) -> Sample:
-        """Numbers by block, test errors by default, of the runs that ``where`` selects by columns."""
-        return samples.sample(self.frame, measure, **where)
+        """Numbers by block, test errors by default (if ``by_image``, an array of 0 and 1), of the runs
+        that ``where`` selects by columns."""
+        counted = self.by_image and measure == "test_errors"
+        return samples.sample(self.frame, self.wrong if counted else measure, **where)
+
+    def wrong(self, row: Any) -> Any:
+        """Which test images a run gets wrong, as 0 and 1; NaN where the labels are not those of its."""
+        both = (row["record"]["predictions"], self.labels.get(row["dataset"], ""))
+        called, true = (np.frombuffer(text.encode(), np.uint8) for text in both)
+        if len(called) != len(true):
+            return math.nan
+        width = len(true) // row["record"]["test"]["n"]
+        return (called != true).reshape(-1, width).any(1).astype(np.int8)
 
     def rows(self, **where: Any) -> pd.DataFrame:
         """The rows that ``where`` selects."""

@@ -12,17 +12,18 @@ import pandas as pd
 from darkknowledge.evidence import stats as st
 
 #: A measure of a run's row.
-Measure = Callable[[Any], float]
+Measure = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A number for each measured block. ``planned`` are the blocks that there are to be; ``runs`` and
-    ``processors`` (their types, in words) are those that a block's number comes from.
+    """A number (or an array of them, one for each image) for each measured block. ``planned`` are the
+    blocks that there are to be; ``runs`` and ``processors`` (their types, in words) are those that a
+    block's number comes from.
 
     Sums and differences take the blocks that both sides have."""
 
-    values: Mapping[int, float]
+    values: Mapping[int, Any]
     planned: frozenset[int]
     runs: Mapping[int, frozenset[str]]
     processors: Mapping[int, frozenset[str]]
@@ -96,7 +97,8 @@ def sample(frame: pd.DataFrame, measure: str | Measure = "test_errors", **where:
     values, runs, processors = {}, {}, {}
     for row in rows[rows["record"].astype(bool)].to_dict("records"):
         block, record = row["block"], row["record"]
-        values[block] = float(row[measure] if isinstance(measure, str) else measure(row))
+        value = row[measure] if isinstance(measure, str) else measure(row)
+        values[block] = value if isinstance(value, np.ndarray) else float(value)
         runs[block] = frozenset([row["run_id"]])
         processor = record["provenance"].get("processor") or {}
         processors[block] = frozenset([repr(sorted(processor.items()))])

@@ -58,6 +58,23 @@ def mean(values: Sequence[float], level: float = LEVEL) -> Effect:
     return Effect(n, centre, centre - half, centre + half, p, level)
 
 
+def crossed(counts: Sequence[np.ndarray], level: float = LEVEL) -> Effect:
+    """The mean of counts, one per block, each given as a number for each of the same images, with an
+    interval over other blocks and other images: blocks and images are crossed random effects, whose
+    variances add up (Searle, Casella & McCulloch 1992, chapter 4). NaN without two blocks."""
+    found = mean([float(np.sum(count)) for count in counts], level)
+    if found.n < 2:
+        return found
+    table = np.array(counts, dtype=float)  # [blocks, images]
+    n, images = table.shape
+    by_block, by_image = table.mean(1, keepdims=True), table.mean(0)
+    rest = ((table - by_block - by_image + table.mean()) ** 2).sum() / ((n - 1) * (images - 1))
+    # Either part holds the variance of what is left, by image and block, which counts once.
+    parts = images * by_block.var(ddof=1) / n, by_image.var(ddof=1), -rest / n
+    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * math.sqrt(images * max(0, sum(parts)))
+    return Effect(n, found.mean, found.mean - half, found.mean + half, math.nan, level)
+
+
 class Verdict(enum.Enum):
     """What an interval says of a difference. The two that are ``…_SLIGHTLY`` exclude 0 and lie within
     ±δ too: an effect that is there and does not matter."""

@@ -42,14 +42,16 @@ def k_of_n(k: int, n: int) -> str:
 
 
 def claims(found: dict[str, Claim]) -> pd.DataFrame:
-    """Every measured claim: verdict, difference with the interval that decides, blocks, the family that
-    it is judged in with its members, and the paired test's p, not adjusted."""
+    """Every measured claim: verdict, difference with the interval that decides, the same over other test
+    images too, blocks, the family that it is judged in with its members, and the paired test's p, not
+    adjusted."""
     return pd.DataFrame(
         [
             {
                 "claim": f"{label(c.subject)} against {label(c.reference)}",
                 "verdict": f'[{c.verdict.value}]{{title="{rests_on(c)}"}}',
                 "difference": effect(c),
+                "over images too": text.interval(c.crossed) if c.crossed.bounded else "",
                 "n": k_of_n(c.effect.n, c.planned),
                 "family (members)": f"{c.family} ({c.members})",
                 "p": text.p_value(c.effect.p),

@@ -98,10 +98,15 @@ def cell(found: Effect, decimals: int | None = None) -> str:
     none."""
     if found.n == 0:
         return "—"
-    parts = [found.mean, found.low, found.high]
-    mean, low, high = (errors(v) if decimals is None else number(v, decimals) for v in parts)
-    interval = f"({low} to {high})".replace(" ", "\N{NO-BREAK SPACE}")
-    return f"{mean} {interval}" if found.bounded else mean
+    mean = errors(found.mean) if decimals is None else number(found.mean, decimals)
+    return f"{mean} ({interval(found, decimals)})" if found.bounded else mean
+
+
+def interval(found: Effect, decimals: int | None = None) -> str:
+    """``low to high``, which does not break."""
+    ends = found.low, found.high
+    low, high = (errors(v) if decimals is None else number(v, decimals) for v in ends)
+    return f"{low} to {high}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def p_value(p: float) -> str:

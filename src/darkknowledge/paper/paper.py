@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ from darkknowledge.records import HEADLINE, LATENCY_TABLE, SOFT_LABELS, UNSEEN, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: What a question is called, and its section, where that is not its number.
+SHORT = {"q7": ("Why", "why")}
 #: In place of what a profile lacks. A figure or a table that would show nothing else is left out of
 #: the report.
 ABSENT = "[*Not part of this profile.*]{.nothing}"
@@ -41,7 +43,12 @@ def find(
 ) -> Findings:
     """A question's findings, its claims among them."""
     findings = Findings(question, frame, labels, files, classes)
-    QUESTIONS[question].findings.claims(findings)
+    twin = replace(findings, by_image=True, claims={})
+    for one in (findings, twin):
+        QUESTIONS[question].findings.claims(one)
+    for name, claim in twin.claims.items():
+        if claim.unit == "errors":
+            findings.claims[name] = replace(findings.claims[name], by_image=claim.difference)
     return findings
 
 
@@ -200,6 +207,11 @@ class Paper:
         apart = [row.id for row in counts if row.apart]
         more = {"published": len(self.scorecard), "apart": apart, "near": len(counts) - len(apart)}
         more |= {"compared": len(counts), "profile": self.profile}
+        primary = {
+            q: c for q, some in self.claims.items() for c in some.values() if c.family == PRIMARY
+        }
+        places = {q: f"[{self.title(q).lower()}](#sec-{SHORT.get(q, (q, q))[1]})" for q in primary}
+        more["loose"] = [places[q] for q, claim in primary.items() if claim.loose]
         more["precision"] = text.joined({r["spec"]["precision"]: 0 for r in self.records})
         more |= {
             "data": self.data_in_words(),
@@ -286,7 +298,7 @@ class Paper:
         for q in QUESTIONS:
             if self.everything[q]:
                 primary = next(c for c in self.claims[q].values() if c.family == PRIMARY)
-                short, place = ("Why", "why") if q == "q7" else (q.upper(), q)
+                short, place = SHORT.get(q, (q.upper(), q))
                 where, said = f"[{self.title(q)}](#sec-{place})", self.text(q, "headline")
                 rows.append([short, where, said, tables.effect(primary)])
         return pd.DataFrame(rows, columns=["Q", "question", "answer", "difference"])
