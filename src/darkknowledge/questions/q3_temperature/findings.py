@@ -117,7 +117,6 @@ def values(f: Findings) -> dict[str, Any]:
         "narrow": f.claims["narrow_vs_one"].data["model"],
         "main": main,
         "band": temperatures(f, *BAND),
-        "below": temperatures(f)[0] < ONE,
         "high": HIGH,
         "reference": REFERENCE,
         "alpha": f.rows(arm="kd")["alpha"].iloc[0],
