@@ -71,9 +71,12 @@ def test_without_its_files_there_is_no_figure_and_a_broken_one_is_named(exhibit,
     said.write_text('{"logits": [1, 2]}')
     with pytest.raises(RecordError, match="soft_labels.json holds no soft labels"):
         method.soft_labels(said, sheet)
-    assert method.samples({"mnist": nowhere}) is None
-    figure = method.samples({"mnist": sheet, "folder": sheet, "cifar10": nowhere})
+    assert method.samples({"mnist": nowhere}, {}) is None
+    figure = method.samples(
+        {"mnist": sheet, "folder": sheet, "cifar10": nowhere}, {"folder": ("a", "$b$")}
+    )
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["MNIST", "folder"]
+    assert [t.get_text() for t in figure.axes[1].get_yticklabels()] == ["a", "$b$"]
     assert_held(figure)
 
 
@@ -136,7 +139,7 @@ def test_a_damaged_exhibit_is_refused_by_its_name_in_one_sentence(exhibit, tmp_p
     findings = dataclasses.replace(of_q2(), files={"latency": broken})
     for use in (
         lambda: appendix.search(broken),
-        lambda: method.samples({"mnist": broken}),
+        lambda: method.samples({"mnist": broken}, {}),
         lambda: method.soft_labels(soft, broken),
         lambda: method.soft_labels(broken, whole),
         lambda: latencies(findings),

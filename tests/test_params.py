@@ -24,7 +24,8 @@ from darkknowledge.spec import SpecError
 
 SHIPPED = [
     (path.parent.name, path.stem)
-    for path in sorted((config.project_root() / "params").glob("*/*.yaml"))
+    for profile in ("gpu", "paper", "quick")  # not a user's own
+    for path in sorted((config.project_root() / "params" / profile).glob("*.yaml"))
 ]
 NAN, INFINITE, HUGE = float("nan"), float("inf"), 16**500
 #: Per kind of parameter: what it is given and becomes, and what is refused with which words.

@@ -25,6 +25,16 @@ def test_a_clear_gain_is_told_as_one_with_what_is_left_of_it():
     assert exhibits.TABLES["arms"](f).loc[2, "arm"] == "distilled"
 
 
+def test_the_recalls_of_the_classes_weighted_by_their_images_make_the_accuracy():
+    f = found("q2", errors())
+    table = exhibits.by_class(f).set_index("class")
+    images = table["test images"].str.replace(",", "").astype(int)
+    assert list(table.index) == list("0123456789") and images.sum() == len(TRUTH)
+    for arm, name in (("kd", "distilled (%)"), ("teacher", "teacher (%)")):
+        recall = (table[name].astype(float) * images).sum() / len(TRUTH)
+        assert recall == pytest.approx(100 - 100 * f.sample(arm=arm).mean / len(TRUTH), abs=0.06)
+
+
 @pytest.mark.parametrize(
     ("kd", "verdict", "words"),
     [(60, Verdict.WORSE, "**No: the 800-unit network"),

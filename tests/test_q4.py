@@ -81,6 +81,13 @@ def test_the_control_and_the_few_digits_are_told_by_their_verdicts(hard, control
     assert control in first and few_digits in second
 
 
+def test_a_shift_that_costs_more_than_it_gains_is_not_advised():
+    f = of()
+    assert "fit its bias to its known frequency" in told(f)
+    f.frame["errors_label_free"] += 1000.0
+    assert "The other digits pay for it: in all" in told(f) and "fit its bias" not in told(f)
+
+
 def test_families_that_are_not_part_of_the_plan_drop_out_of_the_text():
     f = of(replace(QUICK, n_control=0, n_two_digits=0))
     assert not f.claims["vs_hard"].measured and not f.claims["few_vs_hard"].measured

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,6 +38,8 @@ def latency(model: nn.Module, images: Tensor, threads: int, seconds: float) -> d
 
     ``torch.utils.benchmark`` repeats it for at least ``seconds``; returns the median and the
     interquartile range in seconds. Measure only while nothing else runs."""
+    # It warns of a CUDA toolkit without a GPU, which matters only to whoever compiles.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.benchmark import Timer  # slow to import, and only needed here
 
     model.eval()  # as every net that is used rather than trained

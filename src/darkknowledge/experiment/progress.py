@@ -15,6 +15,8 @@ from darkknowledge.spec import RunSpec
 
 #: Seconds between two lines where every line stays; a long training speaks less often.
 SELDOM, SELDOMEST, LINES = 5.0, 60.0, 20
+#: The share of the work before which no time is estimated.
+EARLY = 0.03
 
 
 class Progress:
@@ -66,8 +68,11 @@ class Progress:
         if last:
             text += f" in {in_words(now - self._began)}"
         else:
+            early = done < EARLY * (
+                done + left
+            )  # processes still start, and say little of the rest
             seconds = (now - self._began) * left / done if done else math.inf
-            text += f", about {in_words(seconds)} left" if seconds < math.inf else ""
+            text += f", about {in_words(seconds)} left" if seconds < math.inf and not early else ""
             text += f"; next: {waiting[0].label.partition(' [')[0]}" if waiting else ""
         if self._terminal:
             self._bar.n = done / (done + left) if done + left else 1.0

@@ -3,7 +3,7 @@ published numbers beside ours."""
 
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -23,6 +23,8 @@ from darkknowledge.spec import text_of
 #: Temperatures at which soft labels are shown, and of how many images.
 SHOWN, IMAGES = (1.0, 4.0, 20.0), 4
 LARGE = 10
+#: So many classes at most have their names beside their images.
+NAMED = 20
 #: Where a log axis of ratios may have its ticks.
 TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
 
@@ -51,17 +53,24 @@ def kinds() -> Figure:
     return figure
 
 
-def samples(sheets: Mapping[str, Path]) -> Figure | None:
-    """The contact sheets of the data sets, by name: the first test images, one row per class."""
+def samples(sheets: Mapping[str, Path], classes: Mapping[str, Sequence[str]]) -> Figure | None:
+    """The contact sheets of the data sets, by name: the first test images, one row per class, with its
+    name where there are few ``classes``."""
     present = {name: path for name, path in sheets.items() if path.exists()}
     if not present:
         return None
     width = plots.WIDTH / 2 * len(present)
     figure, axes = plt.subplots(1, len(present), squeeze=False, figsize=(width, 3.5))
     for axis, (name, path) in zip(axes[0], present.items(), strict=True):
-        axis.imshow(pixels_of(path), cmap="gray_r")
-        axis.set_title(DATASETS.get(name, name), loc="left")
-        axis.set_axis_off()
+        sheet, names = pixels_of(path), classes.get(name, ())
+        axis.imshow(sheet, cmap="gray_r")
+        axis.set_title(DATASETS.get(name, name), loc="left", parse_math=False)
+        axis.set(frame_on=False, xticks=[])
+        axis.grid(visible=False)
+        shown = names if 1 < len(names) <= NAMED else ()
+        rows = (np.arange(len(shown)) + 0.5) * len(sheet) / max(1, len(shown)) - 0.5
+        axis.set_yticks(rows, shown, fontsize=8, parse_math=False)
+        axis.tick_params(length=0)
     return figure
 
 

@@ -22,6 +22,7 @@ from darkknowledge.paper import appendix, conventions, scorecard
 from darkknowledge.questions.params import PUBLISHED, rows
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import HEADLINE, LATENCY_TABLE, SOFT_LABELS, UNSEEN, Store, named_in
+from darkknowledge.spec import CLASS_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,6 +132,10 @@ class Paper:
         """What the classes of those data sets are called."""
         return {name: self.store.classes(name) for name in self.labels}
 
+    def named(self, dataset: str) -> tuple[str, ...]:
+        """The names of a data set's classes; empty where they are not known."""
+        return self.classes.get(dataset) or CLASS_NAMES.get(dataset, ())
+
     @property
     def own(self) -> bool:
         """Whether this is a paper on a user's own data: on others than the study's, or by a profile that
@@ -234,7 +239,7 @@ class Paper:
         if record is None:
             return {}
         spec = record["spec"]["data"]
-        names = self.classes.get(spec["name"]) or map(str, range(spec["classes"]))
+        names = self.named(spec["name"]) or map(str, range(spec["classes"]))
         return {
             "name": text.plain(text.DATASETS.get(spec["name"], spec["name"])),
             "classes": [text.plain(name) for name in names],
@@ -314,7 +319,7 @@ class Paper:
         if name == "kinds":
             return method.kinds()
         if name == "samples":
-            return method.samples(examples)
+            return method.samples(examples, {name: self.named(name) for name in examples})
         if name == "scorecard":
             return method.ratios(self.scorecard)
         findings, what = self.part(name)

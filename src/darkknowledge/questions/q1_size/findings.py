@@ -58,8 +58,17 @@ def values(f: Findings) -> dict[str, Any]:
         "first": {name: runs.iloc[0] for name, runs in rows.items()},
         "record": {name: next(filter(None, runs["record"]), {}) for name, runs in rows.items()},
         "images": f.images(f.dataset),
+        "extras": extras(f),
         "published": f.dataset == "mnist",
     }
+
+
+def extras(f: Findings) -> str:
+    """What the large network is trained with, and the small one alike, in words."""
+    records = (r for arm in ("teacher", "hard_augmented") for r in f.rows(arm=arm)["record"])
+    models = [record["spec"]["model"] for record in records if record]
+    dropped = any(one["dropout_input"] or one["dropout_hidden"] for one in models)
+    return "augmentation and dropout" if dropped else "augmentation"
 
 
 def gains(found: dict[str, Sample]) -> dict[str, float]:

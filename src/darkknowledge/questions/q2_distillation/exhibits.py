@@ -1,10 +1,13 @@
 """Q2, how it is shown: differences from hard labels by arm; learning curves; a table of all arms."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-from darkknowledge.evidence import plots, tables
+from darkknowledge.evidence import plots, tables, text
 from darkknowledge.evidence.arms import ARMS, BROKEN_TEACHER, NO_TEACHER, REAL_TEACHER
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.plots import Row
@@ -57,5 +60,27 @@ def learning_curves(f: Findings) -> Figure | None:
     return figure
 
 
-TABLES = {"arms": tables.arms}
+def by_class(f: Findings) -> pd.DataFrame:
+    """One row per class: how many test images it has, the share of them that is recognised, as means over
+    blocks, and what distillation changes of that against hard labels."""
+    rows = []
+    record = next(filter(None, f.frame["record"]), None)
+    for number, images in enumerate(map(sum, record["test"]["confusion"]) if record else ()):
+
+        def recall(row: Any, number: int = number, images: int = images) -> float:
+            return 100 * float(row["record"]["test"]["confusion"][number][number]) / images
+
+        found = {arm: f.sample(recall, arm=arm) for arm in ("teacher", "hard", "kd")}
+        rows.append(
+            {
+                "class": text.plain(f.called(number)),
+                "test images": f"{images:,}",
+                **{f"{ARMS[arm].label} (%)": text.number(s.mean) for arm, s in found.items()},
+                "difference (points)": text.signed((found["kd"] - found["hard"]).mean, 1),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+TABLES = {"arms": tables.arms, "classes": by_class}
 FIGURES = {"differences": differences, "curves": learning_curves}

@@ -70,7 +70,8 @@ def claims(f: Findings) -> None:
 
 
 def values(f: Findings) -> dict[str, Any]:
-    """Recalls as shares, the hardest and the easiest digit, and what the shift costs the others."""
+    """Recalls as shares, the hardest and the easiest digit, and what the shift costs in all, and on the
+    others."""
     found, omitted = recalls(f), digits(f)
     shifted = found["kd_label_free"].items()
     ours = {name: f.sample(**where) for name, where in LITERATURE.items()}
@@ -79,16 +80,19 @@ def values(f: Findings) -> dict[str, Any]:
     def named(digit: str) -> str:
         return text.plain(called(f, digit))
 
-    def others(shift: str) -> Sample:
-        def wrong(row: Any) -> float:
-            return float(row[f"errors_{shift}"] - row[f"unseen_errors_{shift}"])
+    def errors(shift: str) -> Sample:
+        return average([f.sample(f"errors_{shift}", arm="kd", omitted=d) for d in omitted])
 
-        return average([f.sample(wrong, arm="kd", omitted=d) for d in omitted])
+    def unseen(shift: str) -> Sample:
+        return average([f.sample(f"unseen_errors_{shift}", arm="kd", omitted=d) for d in omitted])
+
+    total = errors("label_free") - errors("none")
 
     return {
         "recall": {name: average([*one.values()]).mean / 100 for name, one in found.items()},
         "range": sorted((s.mean / 100, named(d)) for d, s in shifted if s.values),
-        "cost": (others("label_free") - others("none")).mean,
+        "total": total.mean,
+        "cost": (total - (unseen("label_free") - unseen("none"))).mean,
         "omitted": [] if len(omitted) == len(NAMES) else [named(d) for d in omitted],
         "few": [named(d) for d in max(f.frame["kept"]).split()],
         "thing": things(f)[0],
