@@ -80,7 +80,7 @@ def test_high_temperatures_are_judged_at_two_widths_measured_or_not():
     f = found("q3", errors(), measured=lambda planned: False)
     about = [(c.data["model"], *c.data["temperature"]) for c in f.claims.values() if c.members == 6]
     assert about == [(net, t) for net in ("mlp-800-800", "mlp-300-300") for t in (8, 40, 90)]
-    assert "is not decided here" in told(f, "literature")
+    assert "is not tested yet here" in told(f, "literature")
 
 
 def test_without_the_other_networks_nothing_is_said_of_them():
@@ -95,7 +95,7 @@ def test_without_the_other_networks_nothing_is_said_of_them():
 
 def test_the_quick_profile_has_its_own_networks_on_axes_that_are_alike():
     f = found("q3", errors(above=-20, band=-20), chosen=params.read("quick", "q3"))
-    assert "the 100-unit network makes 40.1 errors on average, at T = 1 60.2.**" in told(f)
+    assert "the 100-unit network makes 40.1 errors on average, 60.2 at T = 1.**" in told(f)
     axes = exhibits.by_temperature(f).axes
     (_,), ((_, top),) = ({axis.get_ylim() for axis in row} for row in (axes[:2], axes[2:]))
     assert top > math.log(10) and axes[-1].get_xscale() == "log"

@@ -62,7 +62,7 @@ def test_status_train_and_the_report_count_alike(store, no_gpu):
     outcome, missing = survey.survey(specs, store)
     line, told = (
         survey.counts("quick", planned, outcome),
-        Paper.load("quick", store.root).progress(),
+        str(Paper.load("quick", store.root).progress()),
     )
     assert line.startswith(f"quick: {told} runs stored, 1 dive")
     stored, every = map(int, re.search(r"(\d+) of (\d+) runs", line).groups())

@@ -69,6 +69,11 @@ class Claim:
         return st.crossed(counts, self.level)
 
     @property
+    def sure(self) -> bool:
+        """Whether all of the interval lies beyond what does not matter."""
+        return self.effect.decided and min(abs(self.effect.low), abs(self.effect.high)) > self.delta
+
+    @property
     def loose(self) -> bool:
         """Whether over other test images too the verdict would be that it is too imprecise to tell."""
         wider = st.verdict(self.crossed, self.delta)

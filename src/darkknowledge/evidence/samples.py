@@ -81,6 +81,11 @@ def measured(samples: Mapping[Any, Sample]) -> dict[Any, Sample]:
     return {name: sample for name, sample in samples.items() if sample.values}
 
 
+def bounded(samples: Mapping[Any, Sample]) -> dict[Any, Sample]:
+    """Those that have an interval, and may stand in a figure of differences."""
+    return {name: sample for name, sample in samples.items() if sample.effect().bounded}
+
+
 def select(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
     """The rows of a question's frame whose columns have these values."""
     for column, value in where.items():

@@ -27,7 +27,8 @@ def markdown(frame: pd.DataFrame) -> str:
 
 def effect(claim: Claim) -> str:
     """The difference of a claim with the interval that decides, for a table."""
-    return f"{text.cell(claim.effect)} {claim.unit}" if claim.measured else "—"
+    decimals = None if claim.unit == "errors" else 2
+    return f"{text.cell(claim.effect, decimals)} {claim.unit}" if claim.measured else "—"
 
 
 def rests_on(claim: Claim) -> str:

@@ -6,6 +6,7 @@ import datetime
 import functools
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,15 @@ from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
 from darkknowledge.paper import appendix, conventions, scorecard
 from darkknowledge.questions.params import PUBLISHED, rows
 from darkknowledge.questions.registry import QUESTIONS
-from darkknowledge.records import HEADLINE, LATENCY_TABLE, SOFT_LABELS, UNSEEN, Store, named_in
+from darkknowledge.records import (
+    HEADLINE,
+    LATENCY_TABLE,
+    SOFT_LABELS,
+    UNSEEN,
+    Progress,
+    Store,
+    named_in,
+)
 from darkknowledge.spec import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -81,12 +90,17 @@ def literature() -> pd.DataFrame:
     return pd.read_csv(project_root() / "report" / "literature.csv", index_col="id")
 
 
+def unfinished(frame: pd.DataFrame) -> list[int]:
+    """The blocks whose first family is still being trained."""
+    first = frame[frame["family"] == frame["family"].iloc[0]]
+    undone = first.loc[first["record"].isna() & ~first["diverged"], "block"]
+    return [int(block) for block in undone.unique()]
+
+
 def whole(frame: pd.DataFrame) -> pd.DataFrame:
     """A question's frame without the records of blocks whose first family is still being trained, so
     that numbers side by side are of the same blocks."""
-    first = frame[frame["family"] == frame["family"].iloc[0]]
-    undone = first.loc[first["record"].isna() & ~first["diverged"], "block"].unique()
-    hidden = frame["block"].isin(undone)
+    hidden = frame["block"].isin(unfinished(frame))
     numbers = [*HEADLINE, *(name for name in UNSEEN if name in frame)]
     frame.loc[hidden, numbers] = float("nan")
     frame.loc[hidden, "record"] = None
@@ -221,17 +235,21 @@ class Paper:
         more |= {
             "data": self.data_in_words(),
             "interim": self.interim(),
-            "progress": self.progress(),
+            "progress": str(self.progress()),
         }
         return contexts(self.findings) | {"lit": literature()["value"]} | more
 
     def interim(self) -> tuple[int, int] | None:
-        """How many blocks every primary claim has, and how many are planned; None once all are in."""
-        every = [claim for claims in self.claims.values() for claim in claims.values()]
-        primary = [claim for claim in every if claim.family == PRIMARY]
-        n = min((claim.effect.n for claim in primary), default=0)
-        planned = min((claim.planned for claim in primary), default=0)
-        return (n, planned) if n < planned else None
+        """How many blocks are whole in the first family of every question, and how many are planned; None
+        once every run is stored or has diverged."""
+        if not self.progress().missing:
+            return None
+        planned, undone = [], []
+        for frame in self.frames.values():
+            blocks = frame.loc[frame["family"] == frame["family"].iloc[0], "block"]
+            planned.append(blocks.nunique())
+            undone.append(len(unfinished(frame)))
+        return min(map(operator.sub, planned, undone), default=0), min(planned, default=0)
 
     def data_in_words(self) -> dict[str, Any]:
         """Of the first data set: what it and its classes are called, and the images of each split."""
@@ -247,10 +265,10 @@ class Paper:
             **{split: record[split]["n"] for split in ("validation", "test")},
         }
 
-    def progress(self) -> str:
+    def progress(self) -> Progress:
         """How many of the planned runs the report rests on."""
         planned = (run for frame in self.frames.values() for run in named_in(frame))
-        return str(self.store.progress(planned))
+        return self.store.progress(planned)
 
     # -- tables and figures --------------------------------------------------------------------
 
@@ -375,5 +393,6 @@ def answers() -> Path:
 
 def diverged(count: int) -> str:
     """A sentence on planned runs that diverged."""
-    runs = "run diverged and counts" if count == 1 else "runs diverged and count"
-    return f"{count} planned {runs} as failed."
+    if count == 1:
+        return "1 planned run diverged and counts as failed; its block is left out here."
+    return f"{count} planned runs diverged and count as failed; their blocks are left out here."

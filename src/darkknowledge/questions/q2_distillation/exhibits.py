@@ -11,7 +11,7 @@ from darkknowledge.evidence import plots, tables, text
 from darkknowledge.evidence.arms import ARMS, BROKEN_TEACHER, NO_TEACHER, REAL_TEACHER
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.plots import Row
-from darkknowledge.evidence.samples import measured
+from darkknowledge.evidence.samples import bounded
 from darkknowledge.questions.q2_distillation.findings import RIVALS
 
 #: What is drawn over the epochs, in multiples of what.
@@ -23,7 +23,7 @@ def differences(f: Findings) -> Figure | None:
     as a line."""
     hard = f.sample(arm="hard")
     arms = ("kd", "confidence_only", *RIVALS)
-    found = measured({arm: f.sample(arm=arm) - hard for arm in arms})
+    found = bounded({arm: f.sample(arm=arm) - hard for arm in arms})
     if not found:
         return None
     groups: dict[str, list[Row]] = {REAL_TEACHER: [], BROKEN_TEACHER: [], NO_TEACHER: []}

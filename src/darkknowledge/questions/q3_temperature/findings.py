@@ -72,15 +72,15 @@ def literature(f: Findings) -> dict[str, str]:
     alike = [c.equivalent or c.slight for c in wide]
     narrow = [c for c in f.claims.values() if c.family == NARROW and units(nets(f)[-1]) < WIDE]
 
-    def said(holds: list[bool], fails: list[bool]) -> str:
-        otherwise = (
-            "does not hold" if any(fails) else "is not decided" if fails else "is not tested"
-        )
-        return "holds" if holds and all(holds) else otherwise
+    def said(found: list[Claim], holds: list[bool], fails: list[bool]) -> str:
+        if not any(c.measured for c in found):
+            return "is not tested yet" if found else "is not tested"
+        return "holds" if all(holds) else "does not hold" if any(fails) else "is not decided"
 
+    fails = [c.worse or c.equivalent for c in narrow]
     return {
-        "hinton-alike": said(alike, [apart(c) for c in wide]),
-        "hinton-band": said([c.better for c in narrow], [c.worse or c.equivalent for c in narrow]),
+        "hinton-alike": said(wide, alike, [apart(c) for c in wide]),
+        "hinton-band": said(narrow, [c.better for c in narrow], fails),
     }
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from darkknowledge.evidence import plots, tables, text
 from darkknowledge.evidence.arms import BLUE, GREY, VERMILION, Arm
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.evidence.samples import Sample, measured
+from darkknowledge.evidence.samples import Sample, bounded
 from darkknowledge.questions.q5_q6_pairs.findings import WORDS, Pair, pairs
 
 #: Who teaches, as the lines are named.
@@ -46,7 +46,7 @@ def gains(*findings: Findings) -> Figure | None:
     for f in findings:
         for pair in pairs(f).values():
             claims = {a: f.claims[pair.claim_of(a)] for a in pair.alphas}
-            if found := measured({a: claim.difference.pure for a, claim in claims.items()}):
+            if found := bounded({a: claim.difference.pure for a, claim in claims.items()}):
                 levels = {a: claim.level for a, claim in claims.items()}
                 line = Line(pair, found, levels, claims[pair.alphas[0]].delta)
                 panels.setdefault(pair.dataset, []).append(line)

@@ -53,7 +53,7 @@ def mechanisms(f: Findings) -> Figure | None:
         title: [
             Row(what, f.claims[name].difference.pure * sign, look, f.claims[name].effect.level)
             for what, (name, sign) in rows.items()
-            if f.claims[name].measured
+            if f.claims[name].effect.bounded
         ]
         for look, (title, rows) in zip(GROUPS, taken(f).items(), strict=True)
     }
