@@ -39,7 +39,7 @@ report: $(STAMP) ## train the quick profile and render its report (some minutes 
 test: lint ## check style and types, then run all tests (some six minutes on two cores)
 	$(PYTEST) $(PYTEST_ARGS)
 
-check: lint ## check style and types, then run the fast tests, import rules included (a minute)
+check: lint ## check style and types, then run the fast tests, import rules included (under two minutes)
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 lint: $(STAMP)

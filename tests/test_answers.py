@@ -41,6 +41,7 @@ def test_all_claims_of_the_plan_are_there_measured_or_not_and_judged_at_its_leve
                 assert (claim.planned, claim.effect.n) == (blocks, blocks * measured), claim.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["paper", "quick"])
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_every_figure_holds_what_it_shows_and_a_table_has_a_row_per_arm(question, profile):
@@ -53,6 +54,7 @@ def test_every_figure_holds_what_it_shows_and_a_table_has_a_row_per_arm(question
     assert len(table) >= len(f.frame.groupby(["arm", "model"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_without_records_nothing_is_measured_and_nothing_is_drawn(question):
     f = found(question, plausible, measured=lambda planned: False)

@@ -303,6 +303,7 @@ def specs_of(question: str) -> list[RunSpec]:
     return survey.specs(QUESTIONS[question].grid(params.read("quick", question)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", ["q2", "q4"])
 def test_a_teacher_of_other_weights_is_refused_by_all_who_show_or_count_its_students(
     study_of_two, question, capsys
@@ -356,6 +357,7 @@ def test_a_student_whose_teacher_has_no_record_here_is_read(study_of_two, tmp_pa
     assert store.consistent("mnist5k", student.run_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", [*SETTINGS, "teacher_run_id"])
 def test_a_table_that_says_another_setting_than_the_record_is_refused(study_of_two, column):
     frame = study.table("q4", params.read("quick", "q4"), study_of_two).drop(columns="record")

@@ -52,6 +52,7 @@ def found(project, planned) -> list[curves.Curve]:
         return curves.read(curves.rows("quick", ["q2"], store), None, store)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", curves.ENDINGS)
 def test_a_figure_is_written_as_its_name_ends_and_always_the_same(project, planned, ending):
     contents = []

@@ -18,6 +18,8 @@ from darkknowledge.experiment.cards import Card
 from darkknowledge.records import Store
 from darkknowledge.spec import ModelSpec, RunSpec, data_spec
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 #: An id that four digits do not tell from the next one.
 TWINS = "abcd000000000001", "abcd000000000002"
 #: Networks, and the real digits that they are trained on for a moment.

@@ -35,6 +35,7 @@ def build(name: str, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> torch.nn.
     return models.build(ModelSpec(name, hidden), shape, 10, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONVNETS)
 def test_a_net_has_its_known_size_finite_logits_and_is_a_function_of_its_seed(name):
     nets = [build(name, seed) for seed in (0, 0, 1)]

@@ -18,6 +18,8 @@ from darkknowledge.experiment.published import WeightsError
 from darkknowledge.records import file_sha256
 from darkknowledge.spec import data_spec
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 #: The weights of a net that knows MNIST's digits.
 PUBLISHED = next(
     path.with_suffix(".safetensors")

@@ -20,7 +20,11 @@ OUTCOMES = {
     "better": ((3, 4, 3, 4, 3), Verdict.BETTER, "distil"),
     "slight": ((0.4, 0.5, 0.4, 0.5, 0.4), Verdict.BETTER_SLIGHTLY, "less than matters"),
     "worse": ((-3, -4, -3, -4, -3), Verdict.WORSE, "keep to hard labels"),
-    "equivalent": ((0.1, -0.1, 0.1, -0.1, 0), Verdict.EQUIVALENT, "either way: distilling makes no"),
+    "equivalent": (
+        (0.1, -0.1, 0.1, -0.1, 0),
+        Verdict.EQUIVALENT,
+        "either way: distilling makes no",
+    ),
     "imprecise": ((9, -9, 9, -9, 0), Verdict.IMPRECISE, "too imprecise to tell whether"),
     "few": ((3, 4, 3), Verdict.FEW, "too few pairs for advice"),
 }
