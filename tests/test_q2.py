@@ -4,7 +4,7 @@ import pytest
 
 from darkknowledge.evidence import text
 from darkknowledge.evidence.stats import Verdict
-from darkknowledge.paper.paper import find
+from darkknowledge.paper.paper import find, whole
 from darkknowledge.questions.q2_distillation import exhibits
 from fabricated import LABELS, PLAUSIBLE, TRUTH, found, frame_of, told
 
@@ -44,3 +44,14 @@ def test_other_outcomes_have_their_own_words(kd, verdict, words):
     f = find("q2", frame_of("q2", errors(kd=kd)), LABELS | {"mnist": 10 * TRUTH})
     assert f.claims["kd_vs_hard"].verdict is verdict
     assert told(f).startswith(words) and "Yes" not in told(f)
+
+
+@pytest.mark.parametrize(("blocks", "shown"), [(1, False), (4, False), (5, True)])
+def test_a_family_without_the_blocks_for_a_verdict_is_hidden_and_the_first_is_not(blocks, shown):
+    def measured(planned):
+        return planned.primary or planned.block < 200 + blocks
+
+    frame = whole(frame_of("q2", errors(), measured=measured))
+    first, rivals = (frame[frame["family"] == name] for name in (frame["family"].iloc[0], "rivals"))
+    assert first["record"].notna().all() and rivals["record"].notna().any() == shown
+    assert rivals["test_errors"].notna().equals(rivals["record"].notna())

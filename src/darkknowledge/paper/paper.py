@@ -19,6 +19,7 @@ from darkknowledge.config import project_root
 from darkknowledge.evidence import tables, text
 from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
+from darkknowledge.evidence.stats import FEWEST
 from darkknowledge.paper import appendix, conventions, scorecard
 from darkknowledge.questions.params import PUBLISHED, rows
 from darkknowledge.questions.registry import QUESTIONS
@@ -99,8 +100,14 @@ def unfinished(frame: pd.DataFrame) -> list[int]:
 
 def whole(frame: pd.DataFrame) -> pd.DataFrame:
     """A question's frame without the records of blocks whose first family is still being trained, so
-    that numbers side by side are of the same blocks."""
+    that numbers side by side are of the same blocks, and without other families that have not the
+    blocks for a verdict yet, though they are planned."""
     hidden = frame["block"].isin(unfinished(frame))
+    for family in frame["family"].unique()[1:]:
+        rows = frame["family"] == family
+        undone, planned = unfinished(frame[rows]), frame.loc[rows, "block"].nunique()
+        few = planned - len(undone) < min(FEWEST, planned)
+        hidden |= rows & (frame["block"].isin(undone) | few)
     numbers = [*HEADLINE, *(name for name in UNSEEN if name in frame)]
     frame.loc[hidden, numbers] = float("nan")
     frame.loc[hidden, "record"] = None
