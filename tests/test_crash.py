@@ -268,13 +268,14 @@ def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path, early)
 def test_whoever_is_killed_while_notebooks_run_one_sentence_says_so_and_nothing_is_left(
     tmp_path, monkeypatch
 ):
-    """The whole group by a hang-up; a kernel for lack of memory. Kernels' keys are left
+    """The whole group by a hang-up; a worker, and a kernel, for lack of memory. Kernels' keys are left
     no more than processes are, and no notebook that is half executed."""
     sweep = Sweep(tmp_path / "project")
     sweep.complete()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     for victim, number, ends in (
         ("", signal.SIGHUP, f"\nInterrupted. {GO_ON}\n"),
+        ("spawn_main", signal.SIGKILL, f"killed from outside (for lack of memory?). {GO_ON}\n"),
         ("ipykernel", signal.SIGKILL, f". {GO_ON}\n"),
     ):
         process = sweep.start("-q", "run", *QUESTION[1:])

@@ -39,8 +39,8 @@ STREAMS = ("initialisation", "order", "augmentation", "loss", "dropout")
 
 
 def stream_seed(seed: int, stream: str) -> int:
-    """The seed of one of a run's random streams, so that a mode which draws more from one of them
-    (by shuffling soft labels, say) leaves the others, as the order of the images, alone."""
+    """The seed of one of a run's random streams. They are separate, so that a mode that draws more from
+    one of them (to shuffle soft labels, say) leaves the order of the images and all others unchanged."""
     words = np.random.SeedSequence([seed, STREAMS.index(stream)]).generate_state(2, np.uint32)
     return int(words[0]) << 31 ^ int(words[1])
 
