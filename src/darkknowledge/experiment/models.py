@@ -178,7 +178,8 @@ class Whitening(nn.Module):
     def see(self, images: Tensor) -> None:
         """Take the filters from float ``images`` [n, 3, H, W] of zero mean."""
         patches = F.unfold(images, 2).transpose(1, 2).reshape(-1, 12).double()
-        variance, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        # On a processor everywhere: the signs of eigenvectors are the library's choice.
+        variance, vectors = torch.linalg.eigh((patches.T @ patches / len(patches)).cpu())
         filters = (vectors / (variance + 1e-4).sqrt()).T.reshape(12, 3, 2, 2)
         self.filters.copy_(torch.cat([filters, -filters]))
 
