@@ -102,10 +102,10 @@ BOLD = 25
 MOST = {"headline": 14, "believe": 90, "literature": 50, "limits": 40, "unfamiliar": 50}
 
 
-def told(findings: Findings, block: str = "answer") -> str:
+def told(findings: Findings, block: str = "answer", large: Findings | None = None) -> str:
     """A block of the question's written answer, with plain spaces, and as short as all are."""
     folder = REPOSITORY / "report" / "answers"
-    said = written(folder, findings.question, block, context(findings))
+    said = written(folder, findings.question, block, context(findings, large))
     bold, rest = said.split("**", 2)[1:] if block == "answer" else ("", said)
     assert len(bold.split()) <= BOLD and len(rest.split()) <= MOST.get(block, 80), said
     return said.replace("\N{NO-BREAK SPACE}", " ")

@@ -1,11 +1,14 @@
 """The published editions and the README's findings are those of the records in this repository."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from darkknowledge import study
 from darkknowledge.paper import editions
 from darkknowledge.paper.paper import Paper
+from darkknowledge.questions import params
 from darkknowledge.records import RecordError, Store
 from fabricated import results
 from small_project import REPOSITORY
@@ -55,6 +58,21 @@ def test_another_record_means_another_fingerprint_and_few_blocks_are_not_publish
         editions.publish("quick", store)
 
 
+def test_larger_networks_stand_beside_the_published_profile_alone(tmp_path):
+    """A record of theirs counts in its fingerprint, and not among its runs."""
+    store = results(tmp_path / "results", "gpu")
+    for question in ("q5", "q6"):
+        planned = replace(params.read("paper", question), results_dir=str(store.root))
+        study.write_table(question, planned, store)
+    paper = Paper("paper", store)
+    assert set(paper.beside) == {"q5", "q6"} and not paper.records
+    assert "ResNet-18" in paper.table("recipes")
+    assert Paper("gpu", store).large is None and not Paper("quick", store).beside
+    one = paper.large.records[0]
+    store.record_path(one["spec"]["data"]["name"], one["run_id"]).unlink()
+    assert Paper("paper", Store(store.root)).fingerprint != paper.fingerprint
+
+
 def test_where_publishing_fails_the_editions_stay_as_they_were(tmp_path, monkeypatch):
     (tmp_path / "made" / "figures").mkdir(parents=True)
     (page := tmp_path / "made" / "index.html").write_text("new")
@@ -67,6 +85,25 @@ def test_where_publishing_fails_the_editions_stay_as_they_were(tmp_path, monkeyp
     with pytest.raises(RuntimeError, match="no place for the answers"):
         editions.publish("quick", Store(tmp_path))
     assert old.read_text() == "old, and without a mark for the answers"
+
+
+def test_only_figures_that_an_edition_names_are_published(tmp_path, monkeypatch):
+    """Those of an older paper may still lie where the new one was made."""
+    (figures := tmp_path / "made" / "figures").mkdir(parents=True)
+    for name in ("fig-new.svg", "fig-old.svg"):
+        (figures / name).write_text("<svg/>")
+    (page := figures.parent / "index.md").write_text("![new](figures/fig-new.svg)")
+    (tmp_path / "README.md").write_text("old")
+    for name, value in {"project_root": tmp_path, "undecided": [], "render": ([page], []),
+                        "with_answers": "new"}.items():  # fmt: skip
+        monkeypatch.setattr(editions, name, lambda *_, value=value: value)
+    monkeypatch.setattr(editions.Paper, "load", lambda *_: None)
+    editions.publish("quick", Store(tmp_path))
+    published = tmp_path / "report" / "published"
+    assert sorted(path.name for path in published.rglob("*.*")) == [
+        "dark-knowledge.md",
+        "fig-new.svg",
+    ]
 
 
 def test_every_file_that_the_readme_and_the_markdown_edition_name_is_there():

@@ -12,7 +12,7 @@ from fabricated import found, told
 #: Test errors on hard labels, by what the names of the nets begin with.
 HARD = {
     "airbench-16": 80, "airbench-32": 50, "mlp-30-": 60, "mlp-800": 30,
-    "plain_cnn-2": 80, "plain_cnn-8": 50, "mlp-100": 30,
+    "vgg13": 80, "resnet18": 50, "plain_cnn-2": 80, "plain_cnn-8": 50, "mlp-100": 30,
 }  # fmt: skip
 #: A gain or a loss of the taught student; on digits by the weight where it is a function. The verdict
 #: of the primary claim, what is said of the weights on digits, and what only Q5 and only Q6 say.
@@ -69,6 +69,30 @@ def test_every_outcome_has_its_own_words(question, changes, verdict, said, of_q5
     assert ("**" in rest) == any(words.startswith("**") for words in own)
     assert all(told(f, block) for block in ("believe", "literature", "limits"))
     assert {c.delta for c in f.claims.values() if c.family.endswith("MNIST")} == {1}
+
+
+@pytest.mark.parametrize("question", findings.ARM)
+@pytest.mark.parametrize(
+    ("changes", "verdict", "says"),
+    [
+        ({"images": -30}, Verdict.BETTER, ["gains from VGG-13 (91.9 % right, itself", "gains: "]),
+        ({"images": 30}, Verdict.WORSE, ["loses by VGG-13", "loses: "]),
+        ({}, Verdict.EQUIVALENT, ["taught by VGG-13, the interval lies", "the interval lies"]),
+        ({"noise": 25}, Verdict.IMPRECISE, ["taught by VGG-13, the interval", "the interval lies"]),
+    ],
+)
+def test_larger_networks_are_told_beside_the_plan(question, changes, verdict, says):
+    """Where a smaller teacher helps only the larger networks, the advice is to validate."""
+    large = found(question, errors(**changes), chosen=params.read("gpu", question))
+    claim = large.claims[f"{findings.ARM[question]}_vs_hard"]
+    assert claim.verdict is verdict and claim.effect.n == 5
+    f = found(question, errors(by_strong=-20))
+    assert all("ResNet-18" not in told(f, block) for block in ("answer", "literature"))
+    said = told(f, "literature", large).partition("ResNet-18, outside the plan, ")[2]
+    assert dict(zip(findings.ARM, says, strict=True))[question] in said
+    depends = "**Whether a weaker teacher helps depends on the networks"
+    assert (depends in told(f, "answer", large)) == (claim.better and question == "q5")
+    assert "untuned" in told(f, "limits", large)
 
 
 def test_both_questions_stand_on_the_same_axes_and_the_table_names_all_as_people_do():

@@ -78,6 +78,20 @@ def test_what_helps_and_what_harms_have_opposite_advice(findings):
     assert all(one != other for one, other in zip(better, worse, strict=True))
 
 
+def test_a_weaker_teacher_that_helps_only_larger_networks_is_worth_a_try(findings):
+    known, large = judged(findings, "equivalent"), judged(findings, "better")
+    advice = "what to do", "worth here"
+    without, beside = (
+        situations(known, also).set_index("situation").loc["Only a weaker teacher", [*advice]]
+        for also in ({}, large)
+    )
+    told = text.told(large["q5"].claims["by_weak_vs_hard"])
+    assert beside.iloc[0].startswith(without.iloc[0]) and beside.iloc[0].endswith(
+        "gains, so try it"
+    )
+    assert beside.iloc[1].endswith(told) and told not in without.iloc[1]
+
+
 def test_what_is_not_measured_has_no_row(findings):
     whole = list(situations(judged(findings, "better"))["situation"])
     rest = situations(judged(findings, "better", but=("q2.kd_vs_hard", "q5.by_weak_vs_hard")))

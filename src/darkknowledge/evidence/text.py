@@ -147,8 +147,11 @@ def values(items: Iterable[float]) -> str:
 
 
 def network(label: str) -> str:
-    """A network as people call it: ``800-unit network``, ``convolutional network (32, 128, 128)``."""
+    """A network as people call it: ``800-unit network``, ``convolutional network (32, 128, 128)``,
+    ``ResNet-18``."""
     name, *widths = label.split("-")
+    if known := re.fullmatch(r"(resnet|vgg)(\d+)", label):
+        return f"{ {'resnet': 'ResNet', 'vgg': 'VGG'}[known[1]] }-{known[2]}"
     if name == "mlp" and len(set(widths)) == 1:
         return f"{int(widths[0]):,}-unit network"
     kind = " ".join([NETWORKS.get(name, name), "network"]).strip()

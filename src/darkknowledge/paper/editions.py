@@ -42,7 +42,11 @@ def publish(profile: str, store: Store) -> list[Path]:
     answered = with_answers(text_of(readme), paper)
     new = target.with_name(".published")  # in whose place it comes once it is whole
     shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(made[0].parent / FIGURES, new / FIGURES)
+    (new / FIGURES).mkdir(parents=True)
+    named = "".join(text_of(path) for path in made if path.suffix == ".md")
+    for figure in (made[0].parent / FIGURES).iterdir():  # some may be of an older paper
+        if figure.name in named:
+            shutil.copy(figure, new / FIGURES)
     names = [f"{path.stem}{path.suffix}".replace(DOCUMENTS[0].stem, NAME) for path in made]
     for path, name in zip(made, names, strict=True):
         content = path.read_bytes()

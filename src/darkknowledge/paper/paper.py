@@ -21,7 +21,7 @@ from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
 from darkknowledge.evidence.stats import FEWEST
 from darkknowledge.paper import appendix, conventions, scorecard
-from darkknowledge.questions.params import PUBLISHED, rows
+from darkknowledge.questions.params import LARGE, PUBLISHED, rows
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import (
     HEADLINE,
@@ -63,25 +63,30 @@ def find(
     return findings
 
 
-def context(findings: Findings) -> dict[str, Any]:
-    """What the template of a question's answer is filled with."""
+def context(findings: Findings, large: Findings | None = None) -> dict[str, Any]:
+    """What the template of a question's answer is filled with; ``large``: the same of larger networks."""
     values = QUESTIONS[findings.question].findings.values(findings)
-    return {"c": findings.claims, "v": values, "lit": literature()["value"]}
+    beside = context(large) if large else None
+    return {"c": findings.claims, "v": values, "lit": literature()["value"], "large": beside}
 
 
-def contexts(findings: Mapping[str, Findings]) -> dict[str, Any]:
+def contexts(
+    findings: Mapping[str, Findings], large: Mapping[str, Findings] = {}
+) -> dict[str, Any]:
     """What templates that speak of all questions are filled with: per question its claims and values,
     as ``q2.c`` and ``q2.v``; None for those that the profile lacks or has no records of."""
-    known = {q: context(f) for q, f in findings.items() if any(f.frame["record"])}
+    known = {q: context(f, large.get(q)) for q, f in findings.items() if any(f.frame["record"])}
     return dict.fromkeys(QUESTIONS) | known
 
 
-def situations(findings: Mapping[str, Findings]) -> pd.DataFrame:
+def situations(
+    findings: Mapping[str, Findings], large: Mapping[str, Findings] = {}
+) -> pd.DataFrame:
     """When to distil: a row per situation whose claims are measured, what to do, what that was worth.
 
     The block ``rows`` of ``report/answers/when.md.jinja`` writes it, by the verdicts: a paragraph is a
     row, with a bar between its cells."""
-    text = written(answers(), "when", "rows", contexts(findings))
+    text = written(answers(), "when", "rows", contexts(findings, large))
     lines = [line.split(" | ") for line in text.split("\n\n") if line]
     return pd.DataFrame(lines, columns=["situation", "what to do", "worth here"])
 
@@ -179,6 +184,19 @@ class Paper:
         about = self.labels, self.files, self.classes
         return {q: find(q, frame, *about) for q, frame in self.frames.items()}
 
+    @functools.cached_property
+    def large(self) -> Paper | None:
+        """What the published profile shows of larger networks, beside the plan."""
+        if self.profile != PUBLISHED or not self.store.tables(LARGE, QUESTIONS):
+            return None
+        found = Paper(LARGE, self.store)
+        return found if found.records else None
+
+    @property
+    def beside(self) -> Mapping[str, Findings]:
+        """The findings of larger networks, by question."""
+        return self.large.findings if self.large else {}
+
     @property
     def claims(self) -> dict[str, dict[str, Claim]]:
         """All claims, by question and by the part of their id behind the dot."""
@@ -203,6 +221,7 @@ class Paper:
         frames = self.frames.values()
         lost = {run for frame in frames for run in frame.loc[frame["diverged"], "run_id"]}
         digest = hashlib.sha256(json.dumps([sorted(known), sorted(lost)]).encode())
+        digest.update(self.large.fingerprint.encode() if self.large else b"")
         for path in (*self.files.values(), self.store.bench_path):
             digest.update(path.read_bytes() if path.exists() else b"")
         return digest.hexdigest()[:16]
@@ -221,7 +240,9 @@ class Paper:
         if name in QUESTIONS:
             if name not in self.findings:
                 return ABSENT
-            said = written(answers(), name, block, context(self.findings[name]))
+            said = written(
+                answers(), name, block, context(self.findings[name], self.beside.get(name))
+            )
             lost = self.frames[name]["diverged"] if block == "answer" else []
             return said + (f" {diverged(sum(lost))}" if any(lost) else "")
         return written(answers(), name, block, self.everything)
@@ -244,7 +265,7 @@ class Paper:
             "interim": self.interim(),
             "progress": str(self.progress()),
         }
-        return contexts(self.findings) | {"lit": literature()["value"]} | more
+        return contexts(self.findings, self.beside) | {"lit": literature()["value"]} | more
 
     def interim(self) -> tuple[int, int] | None:
         """How many blocks are whole in the first family of every question, and how many are planned; None
@@ -290,10 +311,12 @@ class Paper:
         """The same as a frame; None where the profile lacks its question. Raises KeyError."""
         general: dict[str, Callable[[], pd.DataFrame]] = {
             "answers": self.headlines,
-            "when": lambda: situations(self.findings),
+            "when": lambda: situations(self.findings, self.beside),
             "scorecard": lambda: scorecard.table(self.scorecard),
             "provenance": lambda: appendix.provenance(self.frames),
-            "recipes": lambda: appendix.recipes(self.records),
+            "recipes": lambda: appendix.recipes(
+                [*self.records, *(self.large.records if self.large else [])]
+            ),
             "conventions": conventions.table,
             "search": lambda: appendix.search(self.store.exhibit_path(self.profile, "search.csv")),
             "speed": lambda: appendix.speed(self.store.read_bench()),
@@ -377,15 +400,28 @@ class Paper:
     def supplement(self) -> str:
         """All tables of all questions as Markdown, a section per question. A table's caption is the
         first sentence of its function's docstring."""
-        parts = []
+        parts = self.sections("s")
+        if self.large:
+            said = written(answers(), "method", "large", self.everything)
+            parts += ["# Larger networks {#sec-s-large}", said, *self.large.sections("large")]
+            come = self.large.table("provenance")
+            parts.append(
+                f"::: {{#tbl-large-provenance}}\n\n{come}\n\nWhere these records come from.\n:::"
+            )
+        return "\n\n".join(parts)
+
+    def sections(self, place: str) -> list[str]:
+        """A section per question with all its tables; their ids begin with ``place``."""
+        parts: list[str] = []
         for q in self.findings:
-            parts.append(f"# {q.upper()}: {self.title(q)} {{#sec-s-{q}}}")
+            depth = "#" if place == "s" else "##"
+            parts.append(f"{depth} {q.upper()}: {self.title(q)} {{#sec-{place}-{q}}}")
             made = {name: make.__doc__ or "" for name, make in QUESTIONS[q].exhibits.TABLES.items()}
             for name, said in (made | {"claims": tables.claims.__doc__ or ""}).items():
                 caption = " ".join(said.partition(".")[0].split())
                 shown = self.table(f"{q}-{name}")
-                parts.append(f"::: {{#tbl-s-{q}-{name}}}\n\n{shown}\n\n{caption}.\n:::")
-        return "\n\n".join(parts)
+                parts.append(f"::: {{#tbl-{place}-{q}-{name}}}\n\n{shown}\n\n{caption}.\n:::")
+        return parts
 
     def draw(self, question: str) -> None:
         """Draw all figures of a question and leave them open, for its notebook."""

@@ -17,6 +17,8 @@ from darkknowledge.spec import SpecError
 
 #: The profile whose paper is published.
 PUBLISHED = "paper"
+#: What it shows of larger networks, beside the plan.
+LARGE = "gpu"
 
 
 def make(question: str, values: dict[str, Any]) -> Parameters:
