@@ -3,11 +3,11 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from darkknowledge.evidence import text
+from darkknowledge.evidence import plots, text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.questions import params
 from darkknowledge.questions.q5_q6_pairs import exhibits, findings
-from fabricated import found, told
+from fabricated import assert_held, found, told
 
 #: Test errors on hard labels, by what the names of the nets begin with.
 HARD = {
@@ -96,9 +96,15 @@ def test_larger_networks_are_told_beside_the_plan(question, changes, verdict, sa
 
 
 def test_both_questions_stand_on_the_same_axes_and_the_table_names_all_as_people_do():
+    plots.style()
     both = [found(q, errors(9, 9), chosen=params.read("quick", q)) for q in findings.ARM]
     f = both[1]
     assert [len(axis.texts) for axis in exhibits.gains(*both).axes] == [2, 2]
+    every = [(q, params.read(name, q)) for name in ("paper", "gpu") for q in findings.ARM]
+    drawn = exhibits.gains(*(found(q, errors(), chosen=chosen) for q, chosen in every))
+    titles = [axis.get_title(loc="left").splitlines()[0] for axis in drawn.axes]
+    assert titles == ["CIFAR-10", "MNIST", "CIFAR-10, ResNet-18"]
+    assert_held(drawn)
     plt.close("all")
     table = exhibits.TABLES["arms"](f)
     assert list(table["data"].unique()) == [pair.data for pair in findings.pairs(f).values()]

@@ -187,10 +187,9 @@ class Paper:
     @functools.cached_property
     def large(self) -> Paper | None:
         """What the published profile shows of larger networks, beside the plan."""
-        if self.profile != PUBLISHED or not self.store.tables(LARGE, QUESTIONS):
-            return None
-        found = Paper(LARGE, self.store)
-        return found if found.records else None
+        there = any(self.store.table_path(LARGE, q).exists() for q in QUESTIONS)
+        found = Paper(LARGE, self.store) if there and self.profile == PUBLISHED else None
+        return found if found and found.records else None
 
     @property
     def beside(self) -> Mapping[str, Findings]:
@@ -376,8 +375,9 @@ class Paper:
         shown = [findings]
         if what == "soft-labels":
             return method.soft_labels(self.files["soft labels"], examples.get(shown[0].dataset))
-        if name == "q5-gain" and "q6" in self.findings:  # both teachers on the same axes
-            shown.append(self.findings["q6"])
+        if name == "q5-gain":  # both teachers on the same axes, larger networks beside them
+            every = self.findings.get("q6"), self.beside.get("q5"), self.beside.get("q6")
+            shown += filter(None, every)
         found: Figure | None = QUESTIONS[findings.question].exhibits.FIGURES[what](*shown)
         return found
 

@@ -25,7 +25,7 @@ APART, NAME = 0.04, 0.08
 #: What a name that crosses a line stands on.
 CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
 #: Weights, and room for the names at their right.
-WEIGHTS = 0, 1.65
+WEIGHTS = 0, 1.8
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,35 @@ class Line:
 
 
 def gains(*findings: Findings) -> Figure | None:
-    """The difference from hard labels against the weight, fewer errors above: a panel per data set, in
+    """The difference from hard labels against the weight, fewer errors above: a panel per student, in
     it a line per question, named with the accuracy of its teacher; shaded is what would not matter."""
-    panels: dict[str, list[Line]] = {}
+    panels: dict[tuple[str, str], list[Line]] = {}
     for f in findings:
         for pair in pairs(f).values():
             claims = {a: f.claims[pair.claim_of(a)] for a in pair.alphas}
             if found := bounded({a: claim.difference.pure for a, claim in claims.items()}):
                 levels = {a: claim.level for a, claim in claims.items()}
                 line = Line(pair, found, levels, claims[pair.alphas[0]].delta)
-                panels.setdefault(pair.dataset, []).append(line)
+                panels.setdefault((pair.dataset, pair.student), []).append(line)
     if not panels:
         return None
-    figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(plots.WIDTH, 2.6))
-    for axis, lines in zip(axes[0], panels.values(), strict=True):
-        panel(axis, lines)
-    axes[0, 0].set_ylabel("test errors, difference from\nhard labels (up: fewer errors)")
+    rows = (len(panels) + 1) // 2
+    size = plots.WIDTH, 2.6 * rows
+    figure, axes = plt.subplots(rows, min(2, len(panels)), squeeze=False, figsize=size)
+    seen: set[str] = set()
+    for axis, ((dataset, student), lines) in zip(axes.flat, panels.items(), strict=False):
+        name = lines[0].pair.data + (f", {text.network(student)}" if dataset in seen else "")
+        panel(axis, lines, name)
+        seen.add(dataset)
+    for first in axes[:, 0]:
+        first.set_ylabel("test errors, difference from\nhard labels (up: fewer errors)")
+    for empty in axes.flat[len(panels) :]:
+        empty.remove()
     return figure
 
 
-def panel(axis: Axes, lines: list[Line]) -> None:
-    """The lines of one data set, the student's own accuracy in the title."""
+def panel(axis: Axes, lines: list[Line], name: str) -> None:
+    """The lines of one student, its own accuracy in the title."""
     pair, delta = lines[0].pair, lines[0].delta
     axis.axhspan(-delta, delta, color=GREY, alpha=0.15, linewidth=0, zorder=0)
     axis.axhline(0, color="black", linewidth=0.8, zorder=1.6)  # over the grid
@@ -73,16 +81,16 @@ def panel(axis: Axes, lines: list[Line]) -> None:
         # Of two names the one of the higher line goes up, the other down: they never meet.
         up = "bottom" if i == ends.index(min(ends)) else "top"
         accuracy = text.percent(line.pair.accuracy["teacher"], 1)
-        name = f"{look.label}\n({accuracy})"
+        who = f"{look.label}\n({accuracy})"
         look_of: dict[str, Any] = {"color": look.colour, "fontsize": 8, "va": up, "bbox": CLEAR}
-        axis.text(max(line.differences) + NAME, ends[i], name, **look_of)
+        axis.text(max(line.differences) + NAME, ends[i], who, **look_of)
     weights = sorted({alpha for line in lines for alpha in line.differences})
     axis.set_xticks(weights, [f"{alpha:g}" for alpha in weights])
     axis.set_xlim(WEIGHTS)
     axis.margins(y=0.2)
     axis.set_xlabel("weight α of the soft labels")
     hard = text.percent(pair.accuracy["student"], 1)
-    axis.set_title(f"{pair.data}\nhard labels: {hard}", loc="left")
+    axis.set_title(f"{name}\nhard labels: {hard}", loc="left")
 
 
 def arms(f: Findings) -> pd.DataFrame:
