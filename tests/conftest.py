@@ -1,6 +1,7 @@
 """Shared material of the tests: a tiny learnable data set, small specs, stores, no network."""
 
 import dataclasses
+import functools
 import math
 import os
 import signal
@@ -80,6 +81,12 @@ def small_grid() -> list[RunSpec]:
     return [teacher, small_run(), student(teacher)]
 
 
+@functools.cache
+def pairs_of(truth: str, predicted: str) -> Counter[tuple[int, int]]:
+    """How often a true class is called which."""
+    return Counter(zip(map(int, truth), map(int, predicted), strict=True))
+
+
 def metrics(pairs: Counter[tuple[int, int]], taught: bool) -> dict[str, Any]:
     """Metrics of a split whose images of a true class were called another so often."""
     n, right = pairs.total(), sum(pairs[i, i] for i in range(10))
@@ -104,7 +111,7 @@ def whole_record(
     taught, truth = spec.teacher is not None, truth or predictions
 
     def test(predicted: str) -> dict[str, Any]:
-        return metrics(Counter(zip(map(int, truth), map(int, predicted), strict=True)), taught)
+        return metrics(pairs_of(truth, predicted), taught)
 
     def shift(predicted: str, bias: float) -> dict[str, Any]:
         found = {"bias": bias} | {

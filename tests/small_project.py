@@ -142,7 +142,7 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen) -> No
         ended = process.poll() is not None
         assert not ended or condition(), f"{process.args} ended early"
         assert time.monotonic() < deadline, f"{process.args} hangs"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def record_times(folder: Path) -> dict[str, int]:

@@ -112,7 +112,7 @@ class Sweep:
         deadline = time.monotonic() + HANG
         while left := self.processes():
             assert time.monotonic() < deadline, f"{left} outlived their parent"
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def check(self) -> dict[str, dict]:
         """Nobody is left, every record is whole, its weights are its own, and no lock is held; returns
@@ -136,10 +136,17 @@ def linux(test):
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory) -> dict[str, dict]:
+def undisturbed(tmp_path_factory) -> Sweep:
     sweep = Sweep(tmp_path_factory.mktemp("calm") / "project")
-    found = sweep.complete()
-    assert len(found) == len(sweep.trained()) == len(set(sweep.trained())) > 10
+    sweep.complete()
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def calm(undisturbed) -> dict[str, dict]:
+    """Its records."""
+    found = undisturbed.check()
+    assert len(found) == len(undisturbed.trained()) == len({*undisturbed.trained()}) > 10
     return found
 
 
@@ -266,12 +273,12 @@ def test_ctrl_c_while_workers_start_is_answered_in_one_sentence(tmp_path, early)
 
 @linux
 def test_whoever_is_killed_while_notebooks_run_one_sentence_says_so_and_nothing_is_left(
-    tmp_path, monkeypatch
+    undisturbed, tmp_path, monkeypatch
 ):
     """The whole group by a hang-up; a worker, and a kernel, for lack of memory. Kernels' keys are left
     no more than processes are, and no notebook that is half executed."""
     sweep = Sweep(tmp_path / "project")
-    sweep.complete()
+    shutil.copytree(undisturbed.store.root, sweep.store.root, dirs_exist_ok=True)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     for victim, number, ends in (
         ("", signal.SIGHUP, f"\nInterrupted. {GO_ON}\n"),

@@ -113,39 +113,49 @@ def test_published_weights_keep_what_their_card_says(project):
     assert "cannot be read as a PNG or JPEG" in done.stderr
 
 
-def test_the_report_is_rendered_from_the_records_alone(project):
-    """And the same records give the same edition, but for the ids of clip paths, in which Matplotlib
-    hashes the last bit of a layout."""
-    before = record_times(project)
+def edition(project: Path, *formats: str) -> list[Path]:
+    """The files of a rendered report."""
+    done = call(project, "render", "quick", "--to", *formats)
+    paths = [Path(line) for line in done.stdout.splitlines()]
+    assert len(paths) == 2 * len(formats) and all(path.is_file() for path in paths)
+    return paths
 
-    def edition(*formats: str) -> list[bytes]:
-        done = call(project, "render", "quick", "--to", *formats, "gfm")
-        paths = [Path(line) for line in done.stdout.splitlines()]
-        assert len(paths) == 2 * (len(formats) + 1) and all(path.is_file() for path in paths)
+
+@pytest.fixture(scope="module")
+def rendered(project) -> list[Path]:
+    """The report in all formats, made of the records alone."""
+    before = record_times(project)
+    paths = edition(project, "html", "typst", "gfm")
+    assert record_times(project) == before
+    return paths
+
+
+def test_the_same_records_give_the_same_edition(project, rendered):
+    """But for the ids of clip paths, in which Matplotlib hashes the last bit of a layout."""
+
+    def content(paths: list[Path]) -> list[bytes]:
         figures = sorted((paths[0].parent / "figures").glob("*.svg"))
         assert len(figures) > 5
         drawn = [re.sub(rb"\bp[0-9a-f]{10}\b", b"clip", path.read_bytes()) for path in figures]
         return [*drawn, *(path.read_bytes() for path in paths if path.suffix == ".md")]
 
-    first = edition("html", "typst")
+    first = content(rendered)
     for word in (b"**Abstract.**", b"**Why believe it.**", b"Table 1", b"Figure 1"):
         assert word in first[-2].replace("\N{NO-BREAK SPACE}".encode(), b" "), word
-    assert edition() == first
-    assert record_times(project) == before
+    assert content(edition(project, "gfm")) == first
 
 
 # -- the page in a browser --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def driven(project, tmp_path_factory) -> dict:
+def driven(rendered, tmp_path_factory) -> dict:
     """What happens in the quick profile's page when somebody uses it."""
     if not browser.COMMAND:
         pytest.skip("there is no Chromium here")
-    done = call(project, "render", "quick", "--to", "html")
     use = (REPOSITORY / "tests" / "use_page.js").read_text(encoding="utf-8")
     with browser.Browser(tmp_path_factory.mktemp("browser")) as chromium:
-        return chromium.use(Path(done.stdout.splitlines()[0]), use)
+        return chromium.use(rendered[0], use)
 
 
 def test_the_page_softens_labels_as_the_loss_does(project, driven):

@@ -249,10 +249,18 @@ def misquoted(record: Record, source: Record) -> str:
     if source["weights_sha256"] != record["teacher_weights_sha256"]:
         return "weights"
     n, classes = record["test"]["n"], record["spec"]["data"]["classes"]
-    both = (_each(one["predictions"], classes) for one in (record, source))
-    same = sum(map(operator.eq, *both))
+    same = _agreeing(record["predictions"], source["predictions"], classes)
     off = abs(same - n * (record["test"]["teacher_agreement"] or 0))
     return "" if off <= max(1, n * ROUNDING) else "predictions"
+
+
+def _agreeing(one: str, other: str, classes: int) -> int:
+    """How many images get the same class in two strings of predictions. Raises ValueError."""
+    if digits_each(classes) > 1 or len(one) != len(other) or not (one + other).isdecimal():
+        return sum(map(operator.eq, _each(one, classes), _each(other, classes)))
+    # As whole numbers they are compared ten times as fast: there are many records.
+    first, second = (int.from_bytes(text.encode(), "big") for text in (one, other))
+    return (first ^ second).to_bytes(len(one), "big").count(0)
 
 
 def _within(shares: Iterable[float]) -> bool:
