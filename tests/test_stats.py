@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as some
 from statsmodels.stats.proportion import proportion_confint
 
-from darkknowledge.evidence import samples
+from darkknowledge.evidence import samples, text
 from darkknowledge.evidence import stats as st
 from darkknowledge.evidence.claims import PRIMARIES, Findings
 from darkknowledge.evidence.samples import Sample
@@ -65,6 +65,35 @@ def test_an_interval_over_blocks_and_images_covers_the_truth_of_other_images(of_
             covered[i] += found.low <= 0 <= found.high
     crossed, over_blocks = covered / 4_000
     assert st.LEVEL - 0.014 < crossed < 0.99 and over_blocks < crossed - 0.1
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_the_interval_of_a_ratio_covers_the_truth_and_scales_with_its_parts(share):
+    """Of 4,000 studies of ten pairs, whose sides share half of their variance."""
+    generator, covered, studies = np.random.default_rng(1), 0, 4000
+    for _ in range(studies):
+        common, one, other = generator.normal(0, 4, (3, 10))
+        parts, wholes = 50 * share + common + one, 50 + common + other
+        found = st.ratio(list(parts), list(wholes))
+        covered += found.low <= share <= found.high
+    assert abs(covered / studies - st.LEVEL) < 4 * math.sqrt(st.LEVEL * (1 - st.LEVEL) / studies)
+    twice = st.ratio(list(2 * parts), list(wholes))
+    assert (twice.mean, twice.low, twice.high) == pytest.approx(
+        (2 * found.mean, 2 * found.low, 2 * found.high)
+    )
+    assert (
+        text.percent(st.Effect(10, 0.88, 0.8, 0.96, 0)).replace("\xa0", " ") == "88 % (80 to 96 %)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "wholes", "mean"),
+    [([], [], math.nan), ([1], [2], 0.5), ([1, 2], [-1, 1], math.nan), ([1, 2], [-1, 1.1], 30)],
+)
+def test_a_ratio_to_what_may_be_nothing_has_no_interval(parts, wholes, mean):
+    found = st.ratio(parts, wholes)
+    assert not found.bounded and found.mean == pytest.approx(mean, nan_ok=True)
+    assert "to" not in text.percent(found)
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -146,8 +175,8 @@ def test_sums_and_differences_take_the_blocks_that_both_sides_have():
     assert (one - other).runs == {1: {"x1", "y1"}, 2: {"x2", "y2"}}
     assert (one * 2).values == {0: 10, 1: 14, 2: 18} and one.mean == 7
     assert samples.average([one, other]).values == {1: 4, 2: 5.5}
-    assert samples.ratio(one, other) == 16 / 3
-    assert math.isnan(samples.EMPTY.mean) and math.isnan(samples.ratio(one, samples.EMPTY))
+    assert samples.ratio(one, other).mean == 16 / 3
+    assert math.isnan(samples.EMPTY.mean) and math.isnan(samples.ratio(one, samples.EMPTY).mean)
     assert (one - samples.EMPTY).effect().n == 0
 
 

@@ -113,9 +113,8 @@ def sample(frame: pd.DataFrame, measure: str | Measure = "test_errors", **where:
     return Sample(values, frozenset(rows["block"].tolist()), runs, processors)
 
 
-def ratio(part: Sample, whole: Sample) -> float:
-    """The mean of ``part`` as a share of the mean of ``whole``, over the blocks that both have; NaN
-    without one, or where the whole is 0."""
+def ratio(part: Sample, whole: Sample) -> st.Effect:
+    """The mean of ``part`` as a share of the mean of ``whole``, over the blocks that both have, with its
+    interval; NaN without one, or where the whole is 0."""
     blocks = [b for b in part.values if b in whole.values]
-    total = sum(whole.values[b] for b in blocks)
-    return sum(part.values[b] for b in blocks) / total if total else float("nan")
+    return st.ratio([part.values[b] for b in blocks], [whole.values[b] for b in blocks])

@@ -75,6 +75,24 @@ def crossed(counts: Sequence[np.ndarray], level: float = LEVEL) -> Effect:
     return Effect(n, found.mean, found.mean - half, found.mean + half, math.nan, level)
 
 
+def ratio(parts: Sequence[float], wholes: Sequence[float], level: float = LEVEL) -> Effect:
+    """The mean of ``parts`` over that of ``wholes``, a pair per block, with Fieller's interval (Fieller
+    1954): the ratios r for which the mean of part − r · whole may be 0. NaN without a pair, or where
+    the wholes' mean is 0; no interval where that mean may be 0."""
+    n, over = len(wholes), float(np.mean(wholes)) if len(wholes) else 0.0
+    found = float(np.mean(parts)) / over if over else math.nan
+    if n < 2 or not over:
+        return Effect(n, found, math.nan, math.nan, math.nan, level)
+    part, both, whole = np.cov(parts, wholes)[[0, 0, 1], [0, 1, 1]].tolist()
+    scale = float(special.stdtrit(n - 1, (1 + level) / 2)) ** 2 / n
+    a, b = over**2 - scale * whole, found * over**2 - scale * both
+    c = (found * over) ** 2 - scale * part
+    if a <= 0:
+        return Effect(n, found, math.nan, math.nan, math.nan, level)
+    half = math.sqrt(max(0, b * b - a * c))
+    return Effect(n, found, (b - half) / a, (b + half) / a, math.nan, level)
+
+
 class Verdict(enum.Enum):
     """What an interval says of a difference. The two that are ``…_SLIGHTLY`` exclude 0 and lie within
     ±δ too: an effect that is there and does not matter."""

@@ -43,8 +43,12 @@ def signed(value: float, decimals: int | None = None) -> str:
     return text if text.startswith((MINUS, "—")) else f"+{text}"
 
 
-def percent(share: float, decimals: int = 0) -> str:
-    """A share as ``45 %``, with a space that does not break."""
+def percent(share: float | Effect, decimals: int = 0) -> str:
+    """A share as ``45 %``, with a space that does not break; with its interval, if it is one that has
+    any, as ``45 % (40 to 51 %)``."""
+    if isinstance(share, Effect):
+        low, high = number(100 * share.low, decimals), percent(share.high, decimals)
+        return percent(share.mean, decimals) + (f" ({low} to {high})" if share.bounded else "")
     return f"{number(100 * share, decimals)}\N{NO-BREAK SPACE}%"
 
 

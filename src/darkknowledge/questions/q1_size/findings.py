@@ -53,7 +53,7 @@ def values(f: Findings) -> dict[str, Any]:
         "gain": gains(found),
         "gain_eight_bits": gains(rounded),
         "eight_bits": bool(rounded["plain"].values and rounded["augmented"].values),
-        "times_parameters": samples.ratio(*parameters),
+        "times_parameters": samples.ratio(*parameters).mean,
         "latency": {net: row for (net, batch), row in latencies(f).items() if batch == 1},
         "first": {name: runs.iloc[0] for name, runs in rows.items()},
         "record": {name: next(filter(None, runs["record"]), {}) for name, runs in rows.items()},

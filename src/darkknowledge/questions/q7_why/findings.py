@@ -100,5 +100,5 @@ def values(f: Findings) -> dict[str, Any]:
             told = {kind: errors[f"{kind}_{name}"] for kind in FEW}
             judged = {kind: f.claims[f"{kind}_{name}_vs_hard"] for kind in ("kd", "kd_all")}
             few.append({"share": portion(share), "errors": told} | judged)
-    found = {"errors": errors, "lost": 1 - kept, "kept": kept, "worse": worse, "few": few}
+    found = {"errors": errors, "lost": 1 - kept.mean, "kept": kept, "worse": worse, "few": few}
     return {**found, **main[["temperature", "alpha"]]}
