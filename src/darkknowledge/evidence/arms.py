@@ -9,6 +9,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 GREY = "#767676"
 #: What an arm learns from, in the order in which figures group them.
 NO_TEACHER, BROKEN_TEACHER, REAL_TEACHER = "no teacher", "altered soft labels", "real teacher"
+JITTERED = "jittered images"
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ ARMS = {
     "confidence_only": Arm("teacher's confidence only", BROKEN_TEACHER, GREEN, "^"),
     "permuted_teacher": Arm("soft labels permuted", BROKEN_TEACHER, GREEN, "v"),
     "label_smoothing": Arm("label smoothing", NO_TEACHER, PURPLE, "^"),
-    "tfkd_reg": Arm("Tf-KD_reg", NO_TEACHER, PURPLE, "v"),
-    "hard_jitter": Arm("hard labels, jittered images", NO_TEACHER, VERMILION, "P"),
-    "kd_jitter": Arm("distilled, jittered images", REAL_TEACHER, BLUE, "P"),
+    "tfkd_reg": Arm("Tf-KD reg", NO_TEACHER, PURPLE, "v"),
+    "hard_jitter": Arm("hard labels, jittered images", JITTERED, VERMILION, "P"),
+    "kd_jitter": Arm("distilled, jittered images", JITTERED, BLUE, "P"),
     "hard_equal_budget": Arm("hard labels, trained longer", NO_TEACHER, VERMILION, "X"),
     "by_weak": Arm("taught by a smaller network", REAL_TEACHER, SKY, "v"),
     "by_own": Arm("taught by its own kind", REAL_TEACHER, BLUE, "D"),

@@ -95,7 +95,7 @@ def grouped(groups: Mapping[str, Sequence[Row]]) -> tuple[Figure, Sequence[Axes]
         axis.set_yticks(range(len(rows)), [row.name for row in rows])
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.grid(axis="y", visible=False)
-        axis.axvline(0, color="black", linewidth=0.8, zorder=1)
+        axis.axvline(0, color="black", linewidth=0.8, zorder=1.6)  # over the grid
         # at the left edge of the figure, clear of a line's name
         where = "figure fraction", "axes fraction"
         axis.annotate(title, (0.01, 1), (0, 3), where, "offset points", fontweight="bold")
@@ -103,11 +103,12 @@ def grouped(groups: Mapping[str, Sequence[Row]]) -> tuple[Figure, Sequence[Axes]
 
 
 def line_across(axes: Iterable[Axes], value: float, text: str) -> None:
-    """A thin upright line through all panels, named on the first."""
+    """A thin upright line through all panels, named above the first, whose title stands further left."""
     for i, axis in enumerate(axes):
         axis.axvline(value, color=GREY, linewidth=1, linestyle="--", zorder=1)
-        if i == 0:  # beside the line, within the panel: above it stands the panel's title
-            name(axis, (value, 0), text, GREY, (3, 2), ("data", "axes fraction"))
+        if i == 0:
+            side = "left" if value < sum(axis.get_xlim()) / 2 else "right"
+            name(axis, (value, 1), text, GREY, (0, 3), ("data", "axes fraction"), ha=side)
 
 
 def name(

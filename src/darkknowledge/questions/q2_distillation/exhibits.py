@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from darkknowledge.evidence import plots, tables, text
-from darkknowledge.evidence.arms import ARMS, BROKEN_TEACHER, NO_TEACHER, REAL_TEACHER
+from darkknowledge.evidence.arms import ARMS, BROKEN_TEACHER, JITTERED, NO_TEACHER, REAL_TEACHER
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.plots import Row
 from darkknowledge.evidence.samples import bounded
@@ -22,15 +22,18 @@ def differences(f: Findings) -> Figure | None:
     """What each arm takes off the errors on hard labels, sorted within what it learns from; the teacher
     as a line."""
     hard = f.sample(arm="hard")
-    arms = ("kd", "confidence_only", *RIVALS)
+    arms = ("kd", "confidence_only", *RIVALS, "hard_jitter", "kd_jitter")
     found = bounded({arm: f.sample(arm=arm) - hard for arm in arms})
     if not found:
         return None
-    groups: dict[str, list[Row]] = {REAL_TEACHER: [], BROKEN_TEACHER: [], NO_TEACHER: []}
+    order = JITTERED, REAL_TEACHER, BROKEN_TEACHER, NO_TEACHER
+    groups: dict[str, list[Row]] = {group: [] for group in order}
+    claims = f.claims | {"hard_jitter_vs_hard": f.claims["jitter_vs_hard"]}
     for arm in sorted(found, key=lambda arm: found[arm].mean):
         # What is compared elsewhere has no claim here; its bar is as long as that of a primary one.
-        level = f.claims.get(f"{arm}_vs_hard", f.claims["kd_vs_hard"]).level
-        groups[ARMS[arm].group].append(Row(ARMS[arm].label, found[arm], ARMS[arm], level))
+        level = claims.get(f"{arm}_vs_hard", f.claims["kd_vs_hard"]).level
+        name = ARMS[arm].label.removesuffix(f", {JITTERED}")
+        groups[ARMS[arm].group].append(Row(name, found[arm], ARMS[arm], level))
     figure, axes = plots.grouped(groups)
     plots.line_across(axes, (f.sample(arm="teacher") - hard).mean, "the teacher itself")
     axes[-1].set_xlabel("test errors, difference from hard labels (left: fewer)")
