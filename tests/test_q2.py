@@ -20,7 +20,9 @@ def test_a_clear_gain_is_told_as_one_with_what_is_left_of_it():
     kd, hard = (text.errors(f.sample(arm=arm).mean) for arm in ("kd", "hard"))
     assert said.startswith(f"**Yes: the 800-unit network makes {kd} errors instead of {hard}, and")
     assert "of the gap to its teacher.**" in said and "errors fewer (" in said
-    assert "Distil where the student cannot be trained as its teacher was" in said
+    assert said.endswith("**Distil where the student cannot be trained as its teacher was.**")
+    on_top = told(found("q2", errors(kd_jitter=1)))
+    assert on_top.endswith("**Augment first, and distil on the same images.**")
     assert "permuted" in told(f, "caption")
     assert exhibits.TABLES["arms"](f).loc[2, "arm"] == "distilled"
 

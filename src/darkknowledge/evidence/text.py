@@ -52,6 +52,12 @@ def percent(share: float | Effect, decimals: int = 0) -> str:
     return f"{number(100 * share, decimals)}\N{NO-BREAK SPACE}%"
 
 
+def _amount(claim: Claim, value: float) -> str:
+    """A value of a claim; points below one with two decimals."""
+    fine = claim.unit == "points" and abs(claim.effect.mean) < 1
+    return number(value, 2) if fine else errors(value)
+
+
 def _unit(claim: Claim, value: float) -> str:
     one = claim.unit.removesuffix("s")
     return one if errors(abs(value)) in ("1", "1.0") else claim.unit
@@ -66,7 +72,7 @@ def _direction(claim: Claim, value: float) -> str:
 def effect(claim: Claim) -> str:
     """``37 errors fewer``, ``2.1 points higher``."""
     mean = claim.effect.mean
-    return f"{errors(abs(mean))} {_unit(claim, mean)} {_direction(claim, mean)}"
+    return f"{_amount(claim, abs(mean))} {_unit(claim, mean)} {_direction(claim, mean)}"
 
 
 def bounds(claim: Claim) -> str:
@@ -77,9 +83,10 @@ def bounds(claim: Claim) -> str:
         return "no interval"
     if found.decided:
         low, high = sorted((abs(found.low), abs(found.high)))
-        return f"{errors(low)} to {errors(high)}"
+        return f"{_amount(claim, low)} to {_amount(claim, high)}"
     down, up = (_direction(claim, value) for value in (found.low, found.high))
-    return f"between {errors(-found.low)} {_unit(claim, found.low)} {down} and {errors(found.high)} {up}"
+    ends = _amount(claim, -found.low), _amount(claim, found.high)
+    return f"between {ends[0]} {_unit(claim, found.low)} {down} and {ends[1]} {up}"
 
 
 def told(claim: Claim) -> str:

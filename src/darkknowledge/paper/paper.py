@@ -261,6 +261,8 @@ class Paper:
         }
         places = {q: f"[{self.title(q).lower()}](#sec-{SHORT.get(q, (q, q))[1]})" for q in primary}
         more["loose"] = [places[q] for q, claim in primary.items() if claim.loose]
+        others = [c for some in self.claims.values() for c in some.values() if c.family != PRIMARY]
+        more["loosened"] = sum(claim.measured and claim.loose for claim in others)
         more["precision"] = text.joined({r["spec"]["precision"]: 0 for r in self.records})
         more |= {
             "data": self.data_in_words(),
@@ -424,6 +426,8 @@ class Paper:
             for name, said in (made | {"claims": tables.claims.__doc__ or ""}).items():
                 caption = " ".join(said.partition(".")[0].split())
                 shown = self.table(f"{q}-{name}")
+                if place != "s":  # outside the plan, though judged as if within
+                    shown = shown.replace(f"{PRIMARY} (", f"as {PRIMARY} (")
                 parts.append(f"::: {{#tbl-{place}-{q}-{name}}}\n\n{shown}\n\n{caption}.\n:::")
         return parts
 

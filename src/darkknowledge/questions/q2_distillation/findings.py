@@ -1,11 +1,13 @@
 """Q2, what the records say: distilled against hard labels, against its rivals, on jittered images."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from darkknowledge.evidence import text
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import ratio
+from darkknowledge.layout import Record
 
 #: What stands beside distillation, each against hard labels.
 RIVALS = ("soft_only", "permuted_teacher", "label_smoothing", "tfkd_reg")
@@ -31,23 +33,33 @@ def claims(f: Findings) -> None:
     f.claim("gain_with_jitter_vs_without", *gains, difference, *family)
 
 
+def _epochs(records: Iterable[Record | None]) -> int:
+    """For how long the runs of an arm were trained; 0 without a record."""
+    return next((record["spec"]["recipe"]["epochs"] for record in records if record), 0)
+
+
 def values(f: Findings) -> dict[str, Any]:
     """Means of the arms in errors, and shares of the gain, for the template."""
     arms = ("teacher", "hard", "kd", "hard_jitter", "kd_jitter", *RIVALS, "confidence_only")
     found = {arm: f.sample(arm=arm) for arm in arms}
     gain = {arm: found["hard"] - sample for arm, sample in found.items()}
     main = f.rows(arm="kd").iloc[0]
-    jittered = filter(None, f.rows(arm="hard_jitter")["record"])
+    jittered = f.rows(arm="hard_jitter")["record"]
     return {
         "errors": {arm: sample.mean for arm, sample in found.items()},
         "gain": {arm: sample.mean for arm, sample in gain.items()},
         "share": {arm: ratio(sample, gain["kd"]) for arm, sample in gain.items()},
         "gap_closed": ratio(gain["kd"], gain["teacher"]),
+        "jitter_vs_kd": (found["hard_jitter"] - found["kd"]).effect(),
+        "ece": {
+            arm: f.sample("ece", arm=arm).mean for arm in ("hard", "label_smoothing", "tfkd_reg")
+        },
+        "epochs": {"jitter": _epochs(jittered), "plain": _epochs(f.rows(arm="hard")["record"])},
         "images": f.images(f.dataset),
         "data": text.DATASETS.get(f.dataset, f.dataset),
         "held_out": next((r["validation"]["n"] for r in f.frame["record"] if r), math.nan),
         "view": VIEWS.get(
-            next((r["spec"]["recipe"]["augmentation"] for r in jittered), ""), "augmented"
+            next((r["spec"]["recipe"]["augmentation"] for r in jittered if r), ""), "augmented"
         ),
         "tuned": f.dataset in text.STUDIED,
         "student": main["model"],
