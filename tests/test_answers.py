@@ -23,7 +23,7 @@ FAMILIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("profile", ["paper", "quick"])
+@pytest.mark.parametrize("profile", [pytest.param("paper", marks=pytest.mark.slow), "quick"])
 def test_all_claims_of_the_plan_are_there_measured_or_not_and_judged_at_its_levels(profile):
     chosen = {q: params.read(profile, q) for q in QUESTIONS}
     for measured in (True, False):

@@ -145,6 +145,7 @@ def events(folder: Path) -> list[Event]:
     return found
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_every_epoch_of_a_run_in_a_folder_of_its_arm(project, planned, found):
     folder = project / "events"
     words = ("curves", "quick", "q2", "--tensorboard", str(folder))

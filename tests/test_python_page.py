@@ -15,6 +15,8 @@ from darkknowledge.experiment.data import Split, scaled
 from darkknowledge.experiment.training import fit, logits
 from darkknowledge.spec import LossSpec, Recipe
 
+pytestmark = pytest.mark.slow
+
 PAGE = REPOSITORY / "docs" / "python.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 

@@ -96,6 +96,7 @@ def test_a_failure_while_writing_leaves_no_file_and_the_old_record_whole(
     assert store.read("mnist", ID)["predictions"] == record["predictions"]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_and_a_value_more_or_less_are_noticed(stored, caplog):
     path = stored.record_path("mnist", ID)
     content = path.read_bytes()

@@ -157,6 +157,7 @@ def test_quarto_is_installed_without_its_dependencies_where_that_works(machine, 
     assert not rendering.find().formats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "quarto",
     ["exit 1", "sleep 60", "printf '#!/bin/sh\\nexit 1\\n' > {target}; chmod +x {target}",
