@@ -29,7 +29,9 @@ ARMS = {
     "kd": Arm("distilled", REAL_TEACHER, BLUE, "D"),
     "kd_weight": Arm("distilled, another weight", REAL_TEACHER, SKY, "d"),
     "soft_only": Arm("distilled, soft labels only", REAL_TEACHER, SKY, "D"),
-    "confidence_only": Arm("teacher's confidence only", BROKEN_TEACHER, GREEN, "^"),
+    "confidence_only": Arm(
+        "teacher\N{RIGHT SINGLE QUOTATION MARK}s confidence only", BROKEN_TEACHER, GREEN, "^"
+    ),
     "permuted_teacher": Arm("soft labels permuted", BROKEN_TEACHER, GREEN, "v"),
     "label_smoothing": Arm("label smoothing", NO_TEACHER, PURPLE, "^"),
     "tfkd_reg": Arm("Tf-KD reg", NO_TEACHER, PURPLE, "v"),

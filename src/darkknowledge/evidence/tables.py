@@ -16,8 +16,9 @@ def markdown(frame: pd.DataFrame) -> str:
 
     def numeric(column: str) -> bool:
         cells = [str(value) for value in frame[column] if str(value) not in ("", "—")]
-        # "100-unit network" begins with a number, and is none.
-        return bool(cells) and all(re.match(r"[−+<≈]?\s?\d(?!\S*-)", cell) for cell in cells)
+        # "100-unit network" begins with a number, and is none; neither is a list of runs.
+        begun = (re.match(r"[−+<≈]?\s?\d(?!\S*-)", cell) for cell in cells)
+        return bool(cells) and max(map(len, cells)) < 60 and all(begun)
 
     first, *rest = frame
     sides = ["left", *("right" if numeric(column) else "left" for column in rest)]
