@@ -36,10 +36,10 @@ report: $(STAMP) ## train the quick profile and render its report (some minutes 
 	$(BIN)/darkknowledge run quick
 	$(BIN)/darkknowledge render quick
 
-test: lint ## check style and types, then run all tests (some six minutes on two cores)
+test: lint ## check style and types, then run all tests (some five minutes on two cores)
 	$(PYTEST) $(PYTEST_ARGS)
 
-check: lint ## check style and types, then run the fast tests, import rules included (under two minutes)
+check: lint ## check style and types, then run the fast tests, import rules included (a minute)
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 lint: $(STAMP)

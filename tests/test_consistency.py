@@ -376,6 +376,7 @@ def test_a_table_that_says_another_setting_than_the_record_is_refused(study_of_t
         assert "'darkknowledge train forged q4', which writes it anew" in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_table_that_gives_runs_other_parts_than_the_plan_is_refused(study_of_two):
     path = study_of_two.table_path("quick", "q2")
     whole = path.read_text(encoding="utf-8")

@@ -95,6 +95,7 @@ def test_larger_networks_are_told_beside_the_plan(question, changes, verdict, sa
     assert "untuned" in told(f, "limits", large)
 
 
+@pytest.mark.slow
 def test_both_questions_stand_on_the_same_axes_and_the_table_names_all_as_people_do():
     plots.style()
     both = [found(q, errors(9, 9), chosen=params.read("quick", q)) for q in findings.ARM]

@@ -34,6 +34,7 @@ def loaded(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_what_reads_or_plans_does_not_load_torch_not_even_through_others():
     names = [f"import darkknowledge.{name}" for name in WITHOUT_TORCH]
     names += ["from darkknowledge.questions.registry import QUESTIONS"]
