@@ -198,3 +198,12 @@ def test_every_table_of_the_page_can_be_saved_and_every_figure_enlarged(project,
     assert first[0] == '"Q","question","answer","difference"' and len(first) == 1 + len(QUESTIONS)
     assert driven["enlarged"] and driven["closed"]
     assert len(page.attributes("table")) == len(driven["tables"])
+
+
+def test_a_click_on_the_head_of_a_column_sorts_by_its_numbers_another_turns_it_round(driven):
+    (_, as_it_is), *by_click = driven["sorted"]
+    numbers = [float(cell.split()[0].replace("−", "-").replace(",", "")) for cell in as_it_is]
+    upwards = [
+        cell for _, cell in sorted(zip(numbers, as_it_is, strict=True), key=lambda one: one[0])
+    ]
+    assert by_click == [["ascending", upwards], ["descending", upwards[::-1]]] and min(numbers) < 0

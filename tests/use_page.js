@@ -38,6 +38,14 @@ for (let digit = 0; digit < 10; digit++) {
   found.samples.push(said());
 }
 
+const last = "#tbl-answers th:last-child";
+const column = () => all("#tbl-answers tbody tr").map((row) => row.lastElementChild.textContent);
+found.sorted = [["as it is", column()]];
+for (let time = 0; time < 2; time++) {
+  await press(`${last} button`);
+  found.sorted.push([document.querySelector(last).getAttribute("aria-sort"), column()]);
+}
+
 await press("button.enlarge");
 const dialog = document.querySelector("dialog");
 found.enlarged = dialog.open;
