@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from darkknowledge import study
+from darkknowledge.evidence import text
 from darkknowledge.paper import editions
 from darkknowledge.paper.paper import Paper
 from darkknowledge.questions import params
@@ -28,6 +29,11 @@ def paper() -> Paper | None:
     except RecordError:
         return None
     return None if editions.undecided(found) else found
+
+
+def test_the_plan_was_frozen_before_the_first_run_was_finished(paper):
+    assert paper and params.FROZEN < paper.times[0] <= paper.finished
+    assert f"frozen on {text.moment(params.FROZEN)}" in paper.text("method", "limits")
 
 
 def test_every_edition_and_the_readme_are_those_of_the_records_that_are_here(paper):
@@ -107,8 +113,8 @@ def test_only_figures_that_an_edition_names_are_published(tmp_path, monkeypatch)
 
 
 def test_every_file_that_the_readme_and_the_markdown_edition_name_is_there():
-    text = (PUBLISHED / f"{editions.NAME}.md").read_text(encoding="utf-8")
-    names = re.findall(r"\]\((figures/[^)]*)\)", text)
+    edition = (PUBLISHED / f"{editions.NAME}.md").read_text(encoding="utf-8")
+    names = re.findall(r"\]\((figures/[^)]*)\)", edition)
     assert len(names) >= 9
     for name in names:
         assert (PUBLISHED / name).is_file(), name

@@ -1,5 +1,6 @@
 """Numbers as words: how counts, effects and intervals are written in sentences and tables."""
 
+import datetime
 import math
 import re
 from collections.abc import Iterable
@@ -50,6 +51,11 @@ def percent(share: float | Effect, decimals: int = 0) -> str:
         low, high = number(100 * share.low, decimals), percent(share.high, decimals)
         return percent(share.mean, decimals) + (f" ({low} to {high})" if share.bounded else "")
     return f"{number(100 * share, decimals)}\N{NO-BREAK SPACE}%"
+
+
+def moment(time: datetime.datetime) -> str:
+    """``2026-11-26, 01:49 UTC``."""
+    return f"{time.astimezone(datetime.UTC):%Y-%m-%d, %H:%M} UTC"
 
 
 def _amount(claim: Claim, value: float) -> str:

@@ -21,7 +21,7 @@ from darkknowledge.evidence.answers import written
 from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
 from darkknowledge.evidence.stats import FEWEST
 from darkknowledge.paper import appendix, conventions, scorecard
-from darkknowledge.questions.params import LARGE, PUBLISHED, rows
+from darkknowledge.questions.params import FROZEN, LARGE, PUBLISHED, rows
 from darkknowledge.questions.registry import QUESTIONS
 from darkknowledge.records import (
     HEADLINE,
@@ -226,10 +226,15 @@ class Paper:
         return digest.hexdigest()[:16]
 
     @functools.cached_property
-    def finished(self) -> datetime.datetime:
-        """When the newest of the shown runs was finished; the epoch's start while there is none."""
+    def times(self) -> list[datetime.datetime]:
+        """When the shown runs were finished, the oldest first; the epoch's start while there is none."""
         times = [datetime.datetime.fromisoformat(r["provenance"]["finished"]) for r in self.records]
-        return max(times, default=datetime.datetime.fromtimestamp(0, datetime.UTC))
+        return sorted(times) or [datetime.datetime.fromtimestamp(0, datetime.UTC)]
+
+    @property
+    def finished(self) -> datetime.datetime:
+        """When the newest of the shown runs was finished."""
+        return self.times[-1]
 
     # -- words ---------------------------------------------------------------------------------
 
@@ -265,6 +270,7 @@ class Paper:
         more["loosened"] = sum(claim.measured and claim.loose for claim in others)
         more["precision"] = text.joined({r["spec"]["precision"]: 0 for r in self.records})
         more |= {
+            "frozen": [text.moment(time) for time in (FROZEN, self.times[0])],
             "data": self.data_in_words(),
             "interim": self.interim(),
             "progress": str(self.progress()),

@@ -3,6 +3,7 @@
 A profile is a folder of YAML under ``params/``; a notebook's parameters cell mirrors the same names.
 """
 
+import datetime
 import difflib
 import types
 from dataclasses import MISSING, fields
@@ -17,6 +18,8 @@ from darkknowledge.spec import SpecError
 
 #: The profile whose paper is published.
 PUBLISHED = "paper"
+#: When its analysis plan was frozen: the time of that commit.
+FROZEN = datetime.datetime.fromisoformat("2026-11-26T01:49:48+00:00")
 #: What it shows of larger networks, beside the plan.
 LARGE = "gpu"
 
