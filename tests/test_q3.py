@@ -8,9 +8,10 @@ import pytest
 
 from darkknowledge.evidence import text
 from darkknowledge.evidence.stats import Verdict
+from darkknowledge.paper.paper import find
 from darkknowledge.questions import params
 from darkknowledge.questions.q3_temperature import exhibits
-from fabricated import found, jitter, told
+from fabricated import LABELS, found, frame_of, jitter, told
 
 #: Changes, the verdict of the primary claim, how answer and headline begin, what is said of high T
 #: and of the narrow network, and what becomes of the two published sentences.
@@ -74,6 +75,22 @@ def test_every_outcome_has_its_own_words(changes, verdict, bold, head, high, nar
     assert f"alike: that {lit[0]} here." in literature
     assert f"units: that {lit[1]} here." in literature
     assert all(told(f, block) for block in ("believe", "limits"))
+
+
+def test_the_difference_without_a_temperature_where_a_run_diverged_has_all_blocks():
+    frame = frame_of("q3", errors(above=-20))
+    main = (frame["family"] == "main_temperatures") & (frame["temperature"] == 20)
+    lost = frame.index[main & (frame["arm"] == "kd")][0]
+    frame.at[lost, "record"], frame.at[lost, "diverged"] = None, True
+    f = find("q3", frame, LABELS)
+    assert f.claims["above_vs_one"].effect.n == 9
+    less = [f.sample(arm="kd", model="mlp-800-800", temperature=t) for t in (4.0, 8.0, 1.0)]
+    difference = ((less[0] + less[1]) * 0.5 - less[2]).mean
+    said = (
+        f"Without T = 20, where a run diverged, the difference is {text.signed(difference)} errors"
+    )
+    assert said in told(f, "believe") and "over 10 independent pairs" in told(f, "believe")
+    assert "diverged" not in told(found("q3", errors(above=-20)), "believe")
 
 
 def test_high_temperatures_are_judged_at_two_widths_measured_or_not():

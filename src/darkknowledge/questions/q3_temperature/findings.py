@@ -112,10 +112,15 @@ def values(f: Findings) -> dict[str, Any]:
     difference = (above - one).pure  # its blocks, and no others, count for both sides
     high = [c for c in f.claims.values() if c.family == ALIKE and c.data["model"] == student]
     rest = [c for c in high if apart(c) or c.imprecise]
+    tried = f.rows(arm="kd", model=student, diverged=True)["temperature"]
+    lost = sorted({*main} & {*tried})
+    kept = at(f, student, *(t for t in main if t not in lost)) - at(f, student, ONE)
     return {
         "student": student,
         "narrow": f.claims["narrow_vs_one"].data["model"],
         "main": main,
+        "lost": lost,
+        "without_lost": kept.pure.effect(f.claims["above_vs_one"].level),
         "band": temperatures(f, *BAND),
         "high": HIGH,
         "reference": REFERENCE,
