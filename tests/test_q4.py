@@ -91,7 +91,7 @@ def test_a_shift_that_costs_more_than_it_gains_is_not_advised():
 def test_families_that_are_not_part_of_the_plan_drop_out_of_the_text():
     f = of(replace(QUICK, n_control=0, n_two_digits=0))
     assert not f.claims["vs_hard"].measured and not f.claims["few_vs_hard"].measured
-    assert told(f, "believe").startswith("By digit, mean recall runs from")
+    assert told(f, "believe").startswith("By digit, recall runs from")
     assert "hard labels" not in told(f, "caption")
     assert len(exhibits.recall(f).axes[0].texts) == 3
     plt.close("all")

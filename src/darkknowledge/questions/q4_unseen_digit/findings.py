@@ -70,8 +70,8 @@ def claims(f: Findings) -> None:
 
 
 def values(f: Findings) -> dict[str, Any]:
-    """Recalls as shares, the hardest and the easiest digit, and what the shift costs in all, and on the
-    others."""
+    """Recalls as shares, the hardest and the easiest digit, errors on all digits, and what the shift
+    costs."""
     found, omitted = recalls(f), digits(f)
     shifted = found["kd_label_free"].items()
     ours = {name: f.sample(**where) for name, where in LITERATURE.items()}
@@ -83,16 +83,17 @@ def values(f: Findings) -> dict[str, Any]:
     def errors(shift: str) -> Sample:
         return average([f.sample(f"errors_{shift}", arm="kd", omitted=d) for d in omitted])
 
-    def unseen(shift: str) -> Sample:
-        return average([f.sample(f"unseen_errors_{shift}", arm="kd", omitted=d) for d in omitted])
-
     total = errors("label_free") - errors("none")
 
     return {
         "recall": {name: average([*one.values()]).mean / 100 for name, one in found.items()},
         "range": sorted((s.mean / 100, named(d)) for d, s in shifted if s.values),
         "total": total.mean,
-        "cost": (total - (unseen("label_free") - unseen("none"))).mean,
+        "errors": {
+            "none": errors("none").mean,
+            "label_free": errors("label_free").mean,
+            "seen": f.sample(arm="kd", omitted="", kept="").mean,
+        },
         "omitted": [] if len(omitted) == len(NAMES) else [named(d) for d in omitted],
         "few": [named(d) for d in max(f.frame["kept"]).split()],
         "thing": things(f)[0],
