@@ -103,7 +103,7 @@ def test_published_rows_stand_beside_the_same_measure_of_the_same_transfer_set()
     rows = ("omitted-unseen", "omitted-shifted-unseen", "kept", "kept-shifted")
     ours = [findings.values(f)["ours"][f"hinton-{row}"] for row in rows]
     assert ours == pytest.approx([100, 9, 81.5, 8.7], abs=0.1)
-    assert "Ours, the shift chosen as theirs was: 100 and 9.0" in told(f, "literature")
+    assert "Ours: 100, and 9.0 after a shift chosen as theirs was." in told(f, "literature")
     assert "Ours" not in told(of(QUICK), "literature")
 
 

@@ -90,7 +90,7 @@ def test_larger_networks_are_told_beside_the_plan(question, changes, verdict, sa
     assert all("ResNet-18" not in told(f, block) for block in ("answer", "literature"))
     said = told(f, "literature", large).partition("ResNet-18, outside the plan, ")[2]
     assert dict(zip(findings.ARM, says, strict=True))[question] in said
-    depends = "**A weaker teacher can help: validate it"
+    depends = "**Do not count on a weaker teacher"
     assert (depends in told(f, "answer", large)) == (claim.better and question == "q5")
     assert "untuned" in told(f, "limits", large)
 

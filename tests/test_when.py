@@ -87,7 +87,7 @@ def test_a_weaker_teacher_that_helps_only_larger_networks_is_worth_a_try(finding
     )
     told = text.told(large["q5"].claims["by_weak_vs_hard"])
     assert beside.iloc[0].startswith(without.iloc[0]) and beside.iloc[0].endswith(
-        "gains, so validate it"
+        "outside the plan, gains: validate it"
     )
     assert beside.iloc[1].endswith(told) and told not in without.iloc[1]
 

@@ -45,6 +45,14 @@ ABSENT = "[*Not part of this profile.*]{.nothing}"
 NOTHING = "[*Nothing is measured at these settings yet.*]{.nothing}"
 
 
+#: What stands for a time while there is none.
+EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+
+
+def _ended(provenance: Mapping[str, Any]) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(provenance["finished"])
+
+
 def find(
     question: str,
     frame: pd.DataFrame,
@@ -225,16 +233,16 @@ class Paper:
             digest.update(path.read_bytes() if path.exists() else b"")
         return digest.hexdigest()[:16]
 
-    @functools.cached_property
-    def times(self) -> list[datetime.datetime]:
-        """When the shown runs were finished, the oldest first; the epoch's start while there is none."""
-        times = [datetime.datetime.fromisoformat(r["provenance"]["finished"]) for r in self.records]
-        return sorted(times) or [datetime.datetime.fromtimestamp(0, datetime.UTC)]
+    @property
+    def begun(self) -> datetime.datetime:
+        """When the first of the shown runs was begun; the epoch's start while there is none."""
+        about = (record["provenance"] for record in self.records)
+        return min((_ended(p) - datetime.timedelta(0, p["seconds"]) for p in about), default=EPOCH)
 
     @property
     def finished(self) -> datetime.datetime:
-        """When the newest of the shown runs was finished."""
-        return self.times[-1]
+        """When the newest of them was finished; the epoch's start while there is none."""
+        return max((_ended(record["provenance"]) for record in self.records), default=EPOCH)
 
     # -- words ---------------------------------------------------------------------------------
 
@@ -270,7 +278,7 @@ class Paper:
         more["loosened"] = sum(claim.measured and claim.loose for claim in others)
         more["precision"] = text.joined({r["spec"]["precision"]: 0 for r in self.records})
         more |= {
-            "frozen": [text.moment(time) for time in (FROZEN, self.times[0])],
+            "frozen": [text.moment(time) for time in (FROZEN, self.begun)],
             "data": self.data_in_words(),
             "interim": self.interim(),
             "progress": str(self.progress()),
