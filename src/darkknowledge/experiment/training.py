@@ -39,8 +39,9 @@ STREAMS = ("initialisation", "order", "augmentation", "loss", "dropout")
 
 
 def stream_seed(seed: int, stream: str) -> int:
-    """The seed of one of a run's random streams. They are separate, so that a mode that draws more from
-    one of them (to shuffle soft labels, say) leaves the order of the images and all others unchanged."""
+    """The seed of one random stream of a run. The streams are separate, so that a mode that draws more
+    from one of them (to shuffle soft labels, say) leaves all others, the order of the images included, as
+    they were."""
     words = np.random.SeedSequence([seed, STREAMS.index(stream)]).generate_state(2, np.uint32)
     return int(words[0]) << 31 ^ int(words[1])
 

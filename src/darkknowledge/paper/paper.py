@@ -252,15 +252,16 @@ class Paper:
         if name in QUESTIONS:
             if name not in self.findings:
                 return ABSENT
-            said = written(answers(), name, block, self.contexts[name])
+            known = self.contexts[name] or context(self.findings[name], self.beside.get(name))
+            said = written(answers(), name, block, known)
             lost = self.frames[name]["diverged"] if block == "answer" else []
             return said + (f" {diverged(sum(lost))}" if any(lost) else "")
         return written(answers(), name, block, self.everything)
 
     @functools.cached_property
-    def contexts(self) -> dict[str, dict[str, Any]]:
-        """What the templates of the questions are filled with."""
-        return {q: context(f, self.beside.get(q)) for q, f in self.findings.items()}
+    def contexts(self) -> dict[str, Any]:
+        """What the templates of the questions are filled with, as :func:`contexts` says."""
+        return contexts(self.findings, self.beside)
 
     @functools.cached_property
     def everything(self) -> dict[str, Any]:
@@ -283,8 +284,7 @@ class Paper:
             "interim": self.interim(),
             "progress": str(self.progress()),
         }
-        known = {q: c for q, c in self.contexts.items() if any(self.frames[q]["record"])}
-        return dict.fromkeys(QUESTIONS) | known | {"lit": literature()["value"]} | more
+        return self.contexts | {"lit": literature()["value"]} | more
 
     def interim(self) -> tuple[int, int] | None:
         """How many blocks are whole in the first family of every question, and how many are planned; None
