@@ -33,6 +33,13 @@ local function empty(div)
   return found
 end
 
+-- A section that is to be taken in at a glance begins a page.
+function Header(header)
+  if FORMAT:match("typst") and header.classes:includes("page") then
+    return { pandoc.RawBlock("typst", "#pagebreak(weak: true)"), header }
+  end
+end
+
 -- What has nothing to show goes, unless the text refers to it, and so does a heading over nothing.
 function Pandoc(doc)
   local referred = {}

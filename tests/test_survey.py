@@ -217,3 +217,12 @@ def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_of_its_kin
     left = survey.time_left([new, dataclasses.replace(new, seed=1), far(0)], throughput)
     assert left == "about 7 min on cpu, 4 at a time; not measured on cuda, 6 at a time"
     assert survey.time_left([], throughput) == ""
+
+
+def test_a_run_that_was_held_up_says_nothing_of_others(store):
+    runs = [small_run(seed=seed) for seed in range(3)]
+    for spec, rate in zip(runs, (1000.0, 1.0, 1000.0), strict=True):
+        keep(store, spec, images_per_second=rate)
+    throughput = survey.Throughput(store, runs)
+    for spec in (runs[1], small_run(batch_size=8)):
+        assert throughput.seconds(spec) == survey.images(spec) / 1000

@@ -122,25 +122,29 @@ class Throughput:
 
     def __init__(self, store: Store, specs: list[RunSpec]) -> None:
         self._rates: dict[tuple[object, ...], list[float]] = {}
+        self._usual: dict[tuple[object, ...], float] = {}
         for spec in specs:
             if record := store.read(spec.data.name, spec.run_id):
                 self.note(spec, record)
 
     def note(self, spec: RunSpec, record: Record) -> None:
-        """Learn from a finished run."""
-        rate = record["provenance"]["images_per_second"]
+        """Learn from a finished run. The usual rate is a median: a machine that is suspended or busy
+        for a while makes some runs slow, which says nothing of the others."""
+        rate, kind = record["provenance"]["images_per_second"], self._kind(spec)
         if rate > 0:
-            for kin in self._kin(spec):
-                self._rates.setdefault(kin, []).append(rate)
+            self._rates.setdefault(kind, []).append(rate)
+            self._usual[kind] = statistics.median(self._rates[kind])
 
     def seconds(self, spec: RunSpec) -> float:
-        """The estimate. A net that was not measured yet counts like the slowest of its kind that was,
-        or else of any kind, on its device type; NaN where there is none."""
+        """The estimate. A net that was not measured yet counts like the slowest of its name that was,
+        or else of any, on its device type; NaN where there is none."""
         if spec.recipe.epochs == 0:
             return 1.0
-        same, *others = (self._rates.get(kin, []) for kin in self._kin(spec))
-        rate = statistics.median(same) if same else min(next(filter(None, others), [math.nan]))
-        return images(spec) / rate
+        kind = self._kind(spec)
+        for same in (len(kind), 2, 1):
+            if alike := [r for k, r in self._usual.items() if k[:same] == kind[:same]]:
+                return images(spec) / min(alike)
+        return math.nan
 
     def together(self, specs: list[RunSpec]) -> str:
         """How long runs of one device type take, as many at a time as go side by side, in words."""
@@ -148,10 +152,9 @@ class Throughput:
         return "not measured" if math.isnan(seconds) else f"about {in_words(seconds)}"
 
     @staticmethod
-    def _kin(spec: RunSpec) -> list[tuple[object, ...]]:
-        """What takes as long per image, what may, and what runs on the same type of device."""
-        same = spec.device, spec.precision, spec.model, spec.recipe.batch_size
-        return [same, (spec.device, spec.model.name), (spec.device,)]
+    def _kind(spec: RunSpec) -> tuple[object, ...]:
+        """What takes as long per image; the first parts alone are of what may take as long."""
+        return spec.device, spec.model.name, spec.model, spec.precision, spec.recipe.batch_size
 
 
 def in_words(seconds: float) -> str:

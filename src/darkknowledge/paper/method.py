@@ -2,7 +2,6 @@
 published numbers beside ours."""
 
 import json
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from darkknowledge.records import RecordError
 from darkknowledge.spec import text_of
 
 #: Temperatures at which soft labels are shown, and of how many images.
-SHOWN, IMAGES = (1.0, 4.0, 20.0), 4
+SHOWN, IMAGES = (1.0, 4.0, 20.0), 3
 LARGE = 10
 #: So many classes at most have their names beside their images.
 NAMED = 20
@@ -93,7 +92,7 @@ def soft_labels(exhibit: Path, sheet: Path | None) -> Figure | None:
     pixels = pixels_of(sheet)
     side = pixels.shape[0] // len(logits)
     shape, widths = (len(chosen), 1 + len(SHOWN)), (0.45, *[1] * len(SHOWN))
-    size = plots.WIDTH, 0.4 + 0.7 * len(chosen)
+    size = plots.WIDTH, 0.4 + 0.6 * len(chosen)
     figure, axes = plt.subplots(*shape, squeeze=False, figsize=size, width_ratios=widths)
     for line, one in zip(axes, chosen, strict=True):
         line[0].imshow(pixels[one * side : (one + 1) * side, :side], cmap="gray_r")
@@ -152,15 +151,15 @@ def ratios(rows: Iterable[Row]) -> Figure | None:
     shown = [row for row in told if np.nanmin(drawn[row]) > 0]
     if not shown:
         return None
-    figure, axis = plt.subplots(figsize=(plots.WIDTH, 0.8 + 0.3 * len(shown)))
+    figure, axis = plt.subplots(figsize=(plots.WIDTH, 0.8 + 0.21 * len(shown)))
     axis.axvline(1, color="black", linewidth=0.8, zorder=2)
     for height, row in enumerate(reversed(shown)):
         theirs, ours = pairs[row]
-        axis.barh(height, theirs.high - theirs.low, 0.45, theirs.low, color=GREY, alpha=0.4)
+        axis.barh(height, theirs.high - theirs.low, 0.5, theirs.low, color=GREY, alpha=0.4)
         plots.dot(axis, ours, height, (), Arm("ours", colour=BLUE, marker="D"))
     axis.set_title("grey: theirs", loc="left", color=GREY)
     axis.set_title("ours", loc="right", color=BLUE)
-    names = [textwrap.fill(f"{row.author}: {row.what}", 38) for row in reversed(shown)]
+    names = [f"{row.author}: {row.what}" for row in reversed(shown)]
     axis.set_yticks(range(len(shown)), names, fontsize=8)
     axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.grid(axis="y", visible=False)

@@ -2,7 +2,6 @@
 all arms."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -15,17 +14,14 @@ from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import Sample, bounded
 from darkknowledge.questions.q5_q6_pairs.findings import WORDS, Pair, pairs
 
-#: Who teaches, as the lines are named.
+#: Who teaches, as the lines are named, and each marker as a letter.
 TEACHERS = {
-    "by_weak": Arm("smaller teacher", colour=VERMILION, marker="v"),
-    "by_own": Arm("its own kind", colour=BLUE, marker="o"),
+    "by_weak": Arm("smaller", colour=VERMILION, marker="v"),
+    "by_own": Arm("own kind", colour=BLUE, marker="o"),
 }
-#: How far the markers of two teachers stand apart, and a name from its line, in weights.
-APART, NAME = 0.04, 0.08
-#: What a name that crosses a line stands on.
-CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
-#: Weights, and room for the names at their right.
-WEIGHTS = 0, 1.8
+MARKERS = {"v": "\N{BLACK DOWN-POINTING TRIANGLE}", "o": "\N{BLACK CIRCLE}"}
+#: How far the markers of two teachers stand apart, in weights; panels per row; points per line of names.
+APART, PANELS, LINE = 0.04, 3, 11
 
 
 @dataclass(frozen=True)
@@ -52,12 +48,12 @@ def gains(*findings: Findings) -> Figure | None:
                 panels.setdefault((pair.dataset, pair.student), []).append(line)
     if not panels:
         return None
-    rows = (len(panels) + 1) // 2
-    size = plots.WIDTH, 2.6 * rows
-    figure, axes = plt.subplots(rows, min(2, len(panels)), squeeze=False, figsize=size)
+    rows = -(-len(panels) // PANELS)
+    size = plots.WIDTH, 2.7 * rows
+    figure, axes = plt.subplots(rows, min(PANELS, len(panels)), squeeze=False, figsize=size)
     seen: set[str] = set()
     for axis, ((dataset, student), lines) in zip(axes.flat, panels.items(), strict=False):
-        name = lines[0].pair.data + (f", {text.network(student)}" if dataset in seen else "")
+        name = text.network(student) if dataset in seen else lines[0].pair.data
         panel(axis, lines, name)
         seen.add(dataset)
     for first in axes[:, 0]:
@@ -68,29 +64,27 @@ def gains(*findings: Findings) -> Figure | None:
 
 
 def panel(axis: Axes, lines: list[Line], name: str) -> None:
-    """The lines of one student, its own accuracy in the title."""
+    """The lines of one student, over them its accuracy and that of each teacher."""
     pair, delta = lines[0].pair, lines[0].delta
     axis.axhspan(-delta, delta, color=GREY, alpha=0.15, linewidth=0, zorder=0)
     axis.axhline(0, color="black", linewidth=0.8, zorder=1.6)  # over the grid
     axis.invert_yaxis()
-    ends = [line.differences[max(line.differences)].mean for line in lines]
     for i, line in enumerate(lines):
         look, shift = TEACHERS[line.pair.arm], APART * (i - (len(lines) - 1) / 2)
         samples = {a + shift: sample for a, sample in line.differences.items()}
         plots.series(axis, samples, look, {a + shift: line.levels[a] for a in line.differences})
-        # Of two names the one of the higher line goes up, the other down: they never meet.
-        up = "bottom" if i == ends.index(min(ends)) else "top"
         accuracy = text.percent(line.pair.accuracy["teacher"], 1)
-        who = f"{look.label}\n({accuracy})"
-        look_of: dict[str, Any] = {"color": look.colour, "fontsize": 8, "va": up, "bbox": CLEAR}
-        axis.text(max(line.differences) + NAME, ends[i], who, **look_of)
+        who = f"{MARKERS[look.marker]} {look.label}: {accuracy}"
+        over = 0, 4 + LINE * (len(lines) - 1 - i)
+        plots.name(axis, (0, 1), who, look.colour, over, "axes fraction")
     weights = sorted({alpha for line in lines for alpha in line.differences})
     axis.set_xticks(weights, [f"{alpha:g}" for alpha in weights])
-    axis.set_xlim(WEIGHTS)
+    axis.set_xlim(0, 1)
     axis.margins(y=0.2)
-    axis.set_xlabel("weight α of the soft labels")
+    axis.set_xlabel("weight α")
     hard = text.percent(pair.accuracy["student"], 1)
-    axis.set_title(f"{name}\nhard labels: {hard}", loc="left")
+    title = f"{name}\nhard labels: {hard}"
+    axis.set_title(title, loc="left", fontsize=8, pad=6 + LINE * len(lines))
 
 
 def arms(f: Findings) -> pd.DataFrame:
