@@ -33,6 +33,13 @@ local function empty(div)
   return found
 end
 
+-- Wide tables want wide pages; our own template knows by itself.
+function Meta(meta)
+  if FORMAT:match("typst") and meta.landscape and quarto then
+    quarto.doc.include_text("in-header", "#set page(flipped: true)")
+  end
+end
+
 -- A section that is to be taken in at a glance begins a page.
 function Header(header)
   if FORMAT:match("typst") and header.classes:includes("page") then

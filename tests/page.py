@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from html.parser import HTMLParser
+
+import pypdf
 
 
 class Page(HTMLParser):
@@ -37,3 +41,9 @@ class Page(HTMLParser):
 
     def attributes(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes, _ in self.elements if name == tag]
+
+
+def sections_on_top(pdf: pypdf.PdfReader) -> list[int]:
+    """Numbers of the sections that begin a page, in the order of the pages."""
+    tops: Iterable[str] = (sheet.extract_text().lstrip() for sheet in pdf.pages)
+    return [int(found[1]) for top in tops if (found := re.match(r"(\d+) [A-Z]", top))]

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import pypdf
 import pytest
 
 from darkknowledge import study
@@ -12,6 +13,7 @@ from darkknowledge.paper.paper import Paper
 from darkknowledge.questions import params
 from darkknowledge.records import RecordError, Store
 from fabricated import results
+from page import sections_on_top
 from small_project import REPOSITORY
 
 PUBLISHED = REPOSITORY / "report" / "published"
@@ -34,6 +36,12 @@ def paper() -> Paper | None:
 def test_the_plan_was_frozen_before_the_first_run_was_begun(paper):
     assert paper and params.FROZEN < paper.begun < paper.finished
     assert f"frozen on {text.moment(params.FROZEN)}" in paper.text("method", "limits")
+
+
+def test_in_the_published_pdf_each_of_the_first_questions_has_its_page(paper):
+    pdf = pypdf.PdfReader(PUBLISHED / f"{editions.NAME}.pdf")
+    assert not paper or sections_on_top(pdf)[:6] == [2, 3, 4, 5, 6, 7]
+    assert len(pdf.pages) <= 14
 
 
 def test_every_edition_and_the_readme_are_those_of_the_records_that_are_here(paper):

@@ -30,7 +30,7 @@ TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
 
 def kinds() -> Figure:
     """Who teaches whom in normal, reversed and self distillation; size stands for size."""
-    figure, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 1.35))
+    figure, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 1.15))
     sizes = {
         "normal (Q2)": ("large", 0.8, "small", 0.45),
         "reversed (Q5)": ("small", 0.45, "large", 0.8),
