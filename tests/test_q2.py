@@ -1,12 +1,15 @@
 """Q2: the sentence follows the records."""
 
+import pandas as pd
 import pytest
 
 from darkknowledge.evidence import text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import find, whole
+from darkknowledge.questions import params
 from darkknowledge.questions.q2_distillation import exhibits
 from fabricated import LABELS, PLAUSIBLE, TRUTH, found, frame_of, told
+from small_project import REPOSITORY
 
 
 def errors(**changes):
@@ -57,3 +60,16 @@ def test_a_family_without_the_blocks_for_a_verdict_is_hidden_and_the_first_is_no
     first, rivals = (frame[frame["family"] == name] for name in (frame["family"].iloc[0], "rivals"))
     assert first["record"].notna().all() and rivals["record"].notna().any() == shown
     assert rivals["test_errors"].notna().equals(rivals["record"].notna())
+
+
+def test_the_rivals_did_best_at_the_edge_of_what_was_tried():
+    tried = pd.read_csv(REPOSITORY / "results" / "paper" / "search.csv")
+    tried = tried[tried["model"] == "mlp-800-800"].set_index("mode")
+    smoothed, virtual = tried.loc["label_smoothing"], tried.loc["tfkd_reg"]
+    chosen = params.read("paper", "q2")
+    best = smoothed.sort_values("validation_errors").iloc[0]
+    assert chosen.smoothing == best["w_soft"] == smoothed["w_soft"].max()
+    best = virtual.sort_values("validation_errors").iloc[0]
+    assert chosen.virtual_alpha == best["w_soft"] == virtual["w_soft"].min()
+    assert chosen.virtual_temperature == best["temperature"] == virtual["temperature"].max()
+    assert "at the edge of what was tried" in told(found("q2", lambda planned: 9), "believe")

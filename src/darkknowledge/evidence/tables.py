@@ -67,7 +67,7 @@ def claims(found: dict[str, Claim]) -> pd.DataFrame:
 def arms(
     f: Findings, words: Mapping[str, str] = {}, references: Mapping[str, str] = {}
 ) -> pd.DataFrame:
-    """All arms that have a run, in the order of training: test errors with a 95 % interval over blocks,
+    """All arms, in the order of training: test errors with a 95 % interval over blocks,
     the mean difference, over the blocks that both have, from hard labels on the same network and
     transfer set, and what is measured beside.
     ``words`` are what arms are called here, ``references`` their arms of hard labels that are not

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from darkknowledge.evidence import text
-from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.claims import Claim, Findings
 from darkknowledge.evidence.samples import ratio
 from darkknowledge.layout import Record
 
@@ -38,6 +39,13 @@ def _epochs(records: Iterable[Record | None]) -> int:
     return next((record["spec"]["recipe"]["epochs"] for record in records if record), 0)
 
 
+def _unplanned(f: Findings, subject: str, reference: str) -> Claim:
+    """A difference that the plan has no claim on, judged by itself."""
+    both = (f, replace(f, by_image=True))
+    blocks, images = (of.sample(arm=subject) - of.sample(arm=reference) for of in both)
+    return Claim("", subject, reference, blocks, "", 1, "errors", 0, 0, by_image=images)
+
+
 def values(f: Findings) -> dict[str, Any]:
     """Means of the arms in errors, and shares of the gain, for the template."""
     arms = ("teacher", "hard", "kd", "hard_jitter", "kd_jitter", *RIVALS, "confidence_only")
@@ -50,7 +58,7 @@ def values(f: Findings) -> dict[str, Any]:
         "gain": {arm: sample.mean for arm, sample in gain.items()},
         "share": {arm: ratio(sample, gain["kd"]) for arm, sample in gain.items()},
         "gap_closed": ratio(gain["kd"], gain["teacher"]),
-        "jitter_vs_kd": (found["hard_jitter"] - found["kd"]).effect(),
+        "jitter_vs_kd": _unplanned(f, "hard_jitter", "kd"),
         "ece": {
             arm: f.sample("ece", arm=arm).mean for arm in ("hard", "label_smoothing", "tfkd_reg")
         },

@@ -88,7 +88,7 @@ def panel(axis: Axes, lines: list[Line], name: str) -> None:
 
 
 def arms(f: Findings) -> pd.DataFrame:
-    """All arms that have a run, one data set after the other."""
+    """All arms, one data set after the other."""
     return tables.arms(f, WORDS | {"hard_equal_budget": "hard labels, twice the epochs"})
 
 

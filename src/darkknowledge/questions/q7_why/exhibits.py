@@ -108,7 +108,7 @@ def _named(axis: Axes, place: float, ends: dict[str, float]) -> None:
 
 
 def arms(f: Findings) -> pd.DataFrame:
-    """All arms that have a run: test errors with a 95 % interval over blocks, the mean difference, over
+    """All arms: test errors with a 95 % interval over blocks, the mean difference, over
     the blocks that both have, from hard labels with the same labels, and what is measured beside."""
     ends = [f"{name}{view}" for name in shares(f) for view in VIEWS]
     references = {f"{kind}_{end}": f"hard_{end}" for end in ends for kind in FEW}
