@@ -92,7 +92,9 @@ def test_eight_bits_and_latencies_are_told_only_where_they_were_measured(tmp_pat
     for record in f.rows(arm="hard")["record"]:
         record["test_int8"]["errors"] += 5
     gain = values(f)["gain"]["training"]
-    assert f"eight bits that gain is {gain + 5:.1f} errors." in told(f, "believe")
+    assert f"eight bits, training it like the large one is worth {gain + 5:.1f} errors." in told(
+        f, "believe"
+    )
     assert "300 µs for one image instead of 200" in told(f) and "a machine" in told(f, "limits")
     column = exhibits.costs(f).set_index("network")["latency, 1 image (IQR)"]
     assert set(column["1,200-unit network"]) == {"300 µs (1 µs)"} and not any(column[-4:])
