@@ -44,6 +44,10 @@ def test_in_the_published_pdf_each_of_the_first_questions_has_its_page(paper):
     assert len(pdf.pages) <= 14
 
 
+def test_the_abstract_is_short_but_for_the_note_on_an_edition(paper):
+    assert not paper or len(paper.text("abstract", "text").rpartition("*")[2].split()) <= 180
+
+
 def test_every_edition_and_the_readme_are_those_of_the_records_that_are_here(paper):
     for ending in ("pdf", "md", "html"):
         content = (PUBLISHED / f"{editions.NAME}.{ending}").read_bytes()

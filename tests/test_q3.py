@@ -18,14 +18,14 @@ from fabricated import LABELS, found, frame_of, jitter, told
 OUTCOMES = [
     ({"above": -20, "band": -20}, Verdict.BETTER, "Soften the labels:", "At 4, 8 and 20:",
      ["each temperature comes within 1 error of T = 20"],
-     ["does better lower, at T = 2, 3 and 4. That is 20.", "Compared with T = 1 it makes 20."],
+     ["does best at T = 2, 3 and 4: 20.", "than at T = 1. **Use T = 4; a narrow network"],
      ["holds", "holds"]),
     ({"four": -1, "far": 20, "band": -20, "one": -20}, Verdict.BETTER_SLIGHTLY,
-     "Soften the labels:", "At 4, 8 and 20:", ["still differs: T = 40 makes 19.8 errors more"],
+     "Soften the labels:", "At 4, 8 and 20:", ["T = 40 makes 19.8 errors more"],
      ["does better lower", "Compared with T = 1, that makes no difference that matters"],
      ["does not hold", "does not hold"]),
     ({"above": 20, "far": -20, "band": 20}, Verdict.WORSE, "Leave it at T = 1:", "Leave it at T = 1:",
-     ["still differs: T = 40 makes 20.2 errors fewer"],
+     ["T = 40 makes 20.2 errors fewer"],
      ["does worse lower, at T = 2, 3 and 4. That is 20.0 errors more", "it makes 19.8 errors more"],
      ["does not hold", "does not hold"]),
     ({"far": 20, "far_at": ["mlp-300-300"]}, Verdict.EQUIVALENT, "It makes no difference",
@@ -60,7 +60,7 @@ def errors(above=0, four=0, far=0, far_at=("mlp-800-800", "mlp-300-300"), band=0
 @pytest.mark.parametrize(("changes", "verdict", "bold", "head", "high", "narrow", "lit"), OUTCOMES)
 def test_every_outcome_has_its_own_words(changes, verdict, bold, head, high, narrow, lit):
     f = found("q3", errors(**changes))
-    _, said, rest = told(f).split("**")
+    _, said, rest = told(f).split("**", 2)
     headline, literature = told(f, "headline"), told(f, "literature")
     claim = f.claims["above_vs_one"]
     assert claim.verdict is verdict

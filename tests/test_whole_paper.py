@@ -232,7 +232,7 @@ def test_a_bare_quarto_render_gives_the_same_words_figures_and_tables(project, p
 
 
 def words(markdown: str) -> int:
-    return len(re.sub(r"[*~]|\[-?@[^]]*\]|[-?@\w+]", " ", markdown).split())
+    return len(re.sub(r"[*~]|\[-?@[^]]*\]", " ", markdown).split())
 
 
 def test_the_paper_is_as_long_as_somebody_reads(pdf, paper):

@@ -43,6 +43,8 @@ def by_temperature(f: Findings) -> Figure | None:
             "teacher": f.sample(arm="teacher").effect(),
             "kd": found[max(found)].effect(),
         }
+        last = [found[t].effect() for t in sorted(found)[-3:]]
+        over = max(effect.high if effect.bounded else effect.mean for effect in last)
         plots.band(upper, lines["hard"], ARMS["hard"])
         if lines["teacher"].n:
             upper.axhline(lines["teacher"].mean, color="black", linewidth=1, linestyle="--")
@@ -57,8 +59,8 @@ def by_temperature(f: Findings) -> Figure | None:
             for arm, line in lines.items():
                 if line.n:
                     side = "left" if arm == "teacher" else "right"
-                    # the distilled net's stands over its interval, not upon it
-                    height = line.high if arm == "kd" and line.bounded else line.mean
+                    # the distilled net's stands over its intervals, not upon them
+                    height = over if arm == "kd" else line.mean
                     place, aside = (side == "right", height), (-2 if side == "right" else 2, 4)
                     plots.name(upper, place, ARMS[arm].label, ARMS[arm].colour, aside, ha=side)
             plots.name(lower, (0, uniform), "uniform labels", GREY, (2, -3), va="top")
