@@ -18,7 +18,7 @@ from fabricated import LABELS, found, frame_of, jitter, told
 OUTCOMES = [
     ({"above": -20, "band": -20}, Verdict.BETTER, "Soften the labels:", "At 4, 8 and 20:",
      ["each temperature comes within 1 error of T = 20"],
-     ["does best at T = 2, 3 and 4: 20.", "than at T = 1. **Use T = 4; a narrow network"],
+     ["does best at T = 2, 3 and 4: 20.", "than at T = 1. **Start at T = 4 to 8; lower for"],
      ["holds", "holds"]),
     ({"four": -1, "far": 20, "band": -20, "one": -20}, Verdict.BETTER_SLIGHTLY,
      "Soften the labels:", "At 4, 8 and 20:", ["T = 40 makes 19.8 errors more"],
@@ -72,7 +72,7 @@ def test_every_outcome_has_its_own_words(changes, verdict, bold, head, high, nar
     assert ("than the margin" in rest) == claim.slight
     assert ("makes fewer errors" in told(f, "caption")) == claim.better
     assert ("much alike" in headline) == (claim.better and "each temperature" in rest)
-    assert f"alike: that {lit[0]} here." in literature
+    assert f"alike: of 20, 40 and 90 that {lit[0]} here." in literature
     assert f"units: that {lit[1]} here." in literature
     assert all(told(f, block) for block in ("believe", "limits"))
 

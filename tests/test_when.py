@@ -24,7 +24,7 @@ OUTCOMES = {
     "equivalent": (
         (0.1, -0.1, 0.1, -0.1, 0),
         Verdict.EQUIVALENT,
-        "either way: distilling makes no",
+        "optional: distilling makes no",
     ),
     "imprecise": ((9, -9, 9, -9, 0), Verdict.IMPRECISE, "too imprecise to tell whether"),
     "few": ((3, 4, 3), Verdict.FEW, "too few pairs for advice"),
@@ -62,7 +62,7 @@ def test_every_advice_follows_the_verdict_of_its_claim(findings, outcome):
     assert main.verdict is OUTCOMES[outcome][1]
     table = situations(known).set_index("situation")
     assert len(set(table.index)) == len(table) == 12
-    plain = table.loc["Labels for all images, no augmentation"]
+    plain = table.loc["Labels for all images, augmentation for the teacher alone"]
     assert OUTCOMES[outcome][2] in plain["what to do"] and plain["worth here"] == text.told(main)
     marks = {key: OUTCOMES[key][2] for key in ("slight", "imprecise", "few")}
     marks["equivalent"] = "makes no difference that matters"
@@ -96,7 +96,7 @@ def test_a_weaker_teacher_that_helps_only_larger_networks_is_worth_a_try(finding
 def test_what_is_not_measured_has_no_row(findings):
     whole = list(situations(judged(findings, "better"))["situation"])
     rest = situations(judged(findings, "better", but=("q2.kd_vs_hard", "q5.by_weak_vs_hard")))
-    lost = {"Labels for all images, no augmentation", "Only a weaker teacher"}
+    lost = {"Labels for all images, augmentation for the teacher alone", "Only a weaker teacher"}
     assert list(rest["situation"]) == [one for one in whole if one not in lost]
     assert len(situations({})) == 0
     some = situations({"q2": judged(findings, "better")["q2"]})
@@ -113,7 +113,7 @@ def test_augmentation_comes_first_where_it_gains_more_than_a_teacher(findings, a
     judgement = SimpleNamespace(effect=Effect(6, mean, low, high, 0), loose=first)
     known = {"jitter_vs_kd": judgement, "epochs": {"jitter": 2, "plain": 1}}
     q2 = {"c": judged(findings, "better")["q2"].claims, "v": known}
-    said = written(REPOSITORY / "report" / "answers", "when", "text", {"q2": q2})
+    said = written(REPOSITORY / "report" / "answers", "when", "text", {"q1": None, "q2": q2})
     assert ("Augment first" in said) == ("10.0 errors fewer" in said) == first
     assert ("undecided over other test images" in said) == first
     assert len(said.split()) <= 95

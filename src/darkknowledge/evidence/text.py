@@ -54,8 +54,8 @@ def percent(share: float | Effect, decimals: int = 0) -> str:
 
 
 def moment(time: datetime.datetime) -> str:
-    """``2026-11-26, 01:49 UTC``."""
-    return f"{time.astimezone(datetime.UTC):%Y-%m-%d, %H:%M} UTC"
+    """``2026-11-26, 01:49:48 UTC``."""
+    return f"{time.astimezone(datetime.UTC):%Y-%m-%d, %H:%M:%S} UTC"
 
 
 def _amount(claim: Claim, value: float) -> str:

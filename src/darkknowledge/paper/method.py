@@ -92,7 +92,7 @@ def soft_labels(exhibit: Path, sheet: Path | None) -> Figure | None:
     pixels = pixels_of(sheet)
     side = pixels.shape[0] // len(logits)
     shape, widths = (len(chosen), 1 + len(SHOWN)), (0.45, *[1] * len(SHOWN))
-    size = plots.WIDTH, 0.4 + 0.6 * len(chosen)
+    size = plots.WIDTH, 0.4 + 0.55 * len(chosen)
     figure, axes = plt.subplots(*shape, squeeze=False, figsize=size, width_ratios=widths)
     for line, one in zip(axes, chosen, strict=True):
         line[0].imshow(pixels[one * side : (one + 1) * side, :side], cmap="gray_r")

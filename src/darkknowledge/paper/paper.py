@@ -255,7 +255,7 @@ class Paper:
             known = self.contexts[name] or context(self.findings[name], self.beside.get(name))
             said = written(answers(), name, block, known)
             lost = self.frames[name]["diverged"] if block == "answer" else []
-            return said + (f" {diverged(sum(lost))}" if any(lost) else "")
+            return said + (f" {diverged(self.frames[name][lost])}" if any(lost) else "")
         return written(answers(), name, block, self.everything)
 
     @functools.cached_property
@@ -372,7 +372,8 @@ class Paper:
                 primary = next(c for c in self.claims[q].values() if c.family == PRIMARY)
                 short, place = SHORT.get(q, (q.upper(), q))
                 where, said = f"[{self.title(q)}](#sec-{place})", self.text(q, "headline")
-                rows.append([short, where, said, tables.effect(primary)])
+                doubt = " †" if primary.loose else ""
+                rows.append([short, where, said, tables.effect(primary) + doubt])
         return pd.DataFrame(rows, columns=["Q", "question", "answer", "difference"])
 
     def figure(self, name: str) -> Figure | None:
@@ -456,8 +457,12 @@ def answers() -> Path:
     return project_root() / "report" / "answers"
 
 
-def diverged(count: int) -> str:
+def diverged(lost: pd.DataFrame) -> str:
     """A sentence on planned runs that diverged."""
-    if count == 1:
-        return "1 planned run diverged and counts as failed; its block is left out here."
-    return f"{count} planned runs diverged and count as failed; their blocks are left out here."
+    one, taught = len(lost) == 1, sorted({*lost.loc[lost["arm"] == "kd", "temperature"]})
+    where = f", at T = {text.values(taught)}," if taught else ""
+    said = f"{'One' if one else len(lost)} planned run{'' if one else 's'}{where} diverged"
+    whose = (
+        "a failure of its arm; its block is" if one else "failures of their arms; their blocks are"
+    )
+    return f"{said}: {whose} left out here, as planned."

@@ -59,8 +59,32 @@ def values(f: Findings) -> dict[str, Any]:
         "record": {name: next(filter(None, runs["record"]), {}) for name, runs in rows.items()},
         "images": f.images(f.dataset),
         "extras": extras(f),
+        "sizes": sizes(small, large),
+        "narrow": narrow(f, small),
         "published": f.dataset == "mnist",
     }
+
+
+def sizes(*nets: str) -> str:
+    """``800 and 1,200 units``, where networks differ in nothing else."""
+    hidden = [ModelSpec.named(net).hidden for net in nets]
+    plain = all(units and len(set(units)) == 1 for units in hidden)
+    return (
+        f"{text.joined(f'{h[0]:,}' for h in hidden)} units" if plain else "networks of both sizes"
+    )
+
+
+def narrow(f: Findings, small: str) -> dict[str, int | bool]:
+    """Of other networks that are trained like the teacher, but in fewer blocks than ``small`` is: in how
+    many at least, and whether with dropout. Empty if there are none."""
+    runs = f.rows(arm="hard_augmented").dropna(subset="record")
+    blocks = runs.groupby("model")["block"].nunique()
+    others = blocks.drop(small, errors="ignore")
+    if not len(others) or others.min() >= blocks.get(small, 0):
+        return {}
+    records = runs.loc[runs["model"] != small, "record"]
+    dropped = any(record["spec"]["model"]["dropout_hidden"] for record in records)
+    return {"blocks": int(others.min()), "dropout": dropped}
 
 
 def extras(f: Findings) -> str:

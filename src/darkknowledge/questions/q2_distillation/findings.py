@@ -12,6 +12,8 @@ from darkknowledge.layout import Record
 
 #: What stands beside distillation, each against hard labels.
 RIVALS = ("soft_only", "permuted_teacher", "label_smoothing", "tfkd_reg")
+#: What is told of beside, without a claim here.
+OTHERS = ("confidence_only", "hard_equal_budget")
 
 
 #: What an augmentation makes of images.
@@ -48,7 +50,7 @@ def _unplanned(f: Findings, subject: str, reference: str) -> Claim:
 
 def values(f: Findings) -> dict[str, Any]:
     """Means of the arms in errors, and shares of the gain, for the template."""
-    arms = ("teacher", "hard", "kd", "hard_jitter", "kd_jitter", *RIVALS, "confidence_only")
+    arms = ("teacher", "hard", "kd", "hard_jitter", "kd_jitter", *RIVALS, *OTHERS)
     found = {arm: f.sample(arm=arm) for arm in arms}
     gain = {arm: found["hard"] - sample for arm, sample in found.items()}
     main = f.rows(arm="kd").iloc[0]
@@ -62,7 +64,11 @@ def values(f: Findings) -> dict[str, Any]:
         "ece": {
             arm: f.sample("ece", arm=arm).mean for arm in ("hard", "label_smoothing", "tfkd_reg")
         },
-        "epochs": {"jitter": _epochs(jittered), "plain": _epochs(f.rows(arm="hard")["record"])},
+        "epochs": {
+            "jitter": _epochs(jittered),
+            "plain": _epochs(f.rows(arm="hard")["record"]),
+            "budget": _epochs(f.rows(arm="hard_equal_budget")["record"]),
+        },
         "images": f.images(f.dataset),
         "data": text.DATASETS.get(f.dataset, f.dataset),
         "held_out": next((r["validation"]["n"] for r in f.frame["record"] if r), math.nan),

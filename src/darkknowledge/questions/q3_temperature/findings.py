@@ -115,6 +115,8 @@ def values(f: Findings) -> dict[str, Any]:
     tried = f.rows(arm="kd", model=student, diverged=True)["temperature"]
     lost = sorted({*main} & {*tried})
     kept = at(f, student, *(t for t in main if t not in lost)) - at(f, student, ONE)
+    low = temperatures(f, model=student)[0]
+    coldest = (low, at(f, student, low).mean) if low < ONE and at(f, student, low).values else None
     return {
         "student": student,
         "narrow": f.claims["narrow_vs_one"].data["model"],
@@ -124,6 +126,8 @@ def values(f: Findings) -> dict[str, Any]:
         "band": temperatures(f, *BAND),
         "common": sorted({*main} & {*temperatures(f, *BAND)}),
         "high": HIGH,
+        "above": [t for t in temperatures(f, HIGH, model=student) if t > HIGH],
+        "coldest": coldest,
         "reference": REFERENCE,
         "alpha": f.rows(arm="kd")["alpha"].iloc[0],
         "errors": {"one": (above - difference).mean, "above": (one + difference).mean},
