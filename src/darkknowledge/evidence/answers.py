@@ -69,6 +69,7 @@ def written(folder: Path, name: str, block: str, context: Mapping[str, Any]) -> 
         for path in sorted(folder.glob("*.jinja")):
             text_of(path)
         raise
-    # Only plain spaces: those that keep a number and its unit together stay.
+    # Only plain spaces: those that keep a number and its unit together stay, as T = 4 does.
     paragraphs = [re.sub(r"[ \t\n]+", " ", part).strip(" ") for part in raw.split("\n\n")]
-    return "\n\n".join(part for part in paragraphs if part)
+    said = "\n\n".join(part for part in paragraphs if part)
+    return re.sub(r"\b([Tα]) ([=≥]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", said)
