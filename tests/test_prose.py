@@ -11,7 +11,7 @@ REPORT = REPOSITORY / "report"
 PAGES = sorted(REPORT.rglob("*.qmd"))
 TEMPLATES = sorted((REPORT / "answers").glob("*.jinja"))
 #: Names, the level of plain intervals, and T = 1, which is no temperature at all.
-ALLOWED = re.compile(r"\bQ[1-7]\b|\bCIFAR-10\b|\b95 %|\bT = 1\b|\b(?:above|below) 1\b|T²")
+ALLOWED = re.compile(r"\bQ[1-7]\b|\bCIFAR-10\b|\b95\s%|\bT = 1\b|\b(?:above|below) 1\b|T²")
 VERDICTS = re.compile(
     r"\b(better|worse|equivalent|(?:no|more|fewer) errors?|no difference|too imprecise|too few|helps|"
     r"harms|remov\w+|significant\w*|outperform\w*)\b",

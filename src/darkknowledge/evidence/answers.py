@@ -71,5 +71,4 @@ def written(folder: Path, name: str, block: str, context: Mapping[str, Any]) -> 
         raise
     # Only plain spaces: those that keep a number and its unit together stay, as T = 4 does.
     paragraphs = [re.sub(r"[ \t\n]+", " ", part).strip(" ") for part in raw.split("\n\n")]
-    said = "\n\n".join(part for part in paragraphs if part)
-    return re.sub(r"\b([Tα]) ([=≥]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", said)
+    return text.together("\n\n".join(part for part in paragraphs if part))

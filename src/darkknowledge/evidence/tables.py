@@ -22,8 +22,7 @@ def markdown(frame: pd.DataFrame) -> str:
 
     first, *rest = frame
     sides = ["left", *("right" if numeric(column) else "left" for column in rest)]
-    found: str = frame.to_markdown(index=False, colalign=sides, disable_numparse=True)
-    return found
+    return text.together(frame.to_markdown(index=False, colalign=sides, disable_numparse=True))
 
 
 def effect(claim: Claim) -> str:

@@ -116,7 +116,8 @@ def cell(found: Effect, decimals: int | None = None) -> str:
     if found.n == 0:
         return "—"
     mean = errors(found.mean) if decimals is None else number(found.mean, decimals)
-    return f"{mean} ({interval(found, decimals)})" if found.bounded else mean
+    varies = found.bounded and found.low < found.high
+    return f"{mean} ({interval(found, decimals)})" if varies else mean
 
 
 def interval(found: Effect, decimals: int | None = None) -> str:
@@ -138,8 +139,8 @@ def seconds(value: float) -> str:
     units = (1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")
     for limit, factor, unit in units:
         if value < limit:
-            return f"{value * factor:.3g} {unit}"
-    return f"{value / 3600:.3g} h"
+            return f"{value * factor:.3g}\N{NO-BREAK SPACE}{unit}"
+    return f"{value / 3600:.3g}\N{NO-BREAK SPACE}h"
 
 
 def article(name: str) -> str:
@@ -156,6 +157,11 @@ def joined(items: Iterable[str]) -> str:
 def plain(name: str) -> str:
     """A user's own name as Markdown takes it for plain words."""
     return re.sub(r"([\\`*_\[\]<>$@#^~|{}&\"'!]|(?<=-)-|(?<=\.)\.)", r"\\\1", name)
+
+
+def together(said: str) -> str:
+    """The same with settings, as T = 4, that no line breaks."""
+    return re.sub(r"\b([Tα]) ([=≥]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", said)
 
 
 def values(items: Iterable[float]) -> str:

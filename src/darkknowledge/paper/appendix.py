@@ -113,7 +113,8 @@ def search(path: Path, images: int = 5000) -> pd.DataFrame:
         nll = text.number(runs["validation_nll"].mean(), 3)
         rows.append([*names, _loss(one), _recipe(one), *map(str, numbers), errors, nll])
     columns = ["data", "network", "learns from", "recipe", "epochs", "batch", "seeds"]
-    return pd.DataFrame(rows, columns=[*columns, f"errors of {images:,}", "NLL"])
+    found = pd.DataFrame(rows, columns=[*columns, f"errors of {images:,}", "NLL"])
+    return found.drop(columns="seeds") if {*found["seeds"]} == {"1"} else found
 
 
 def _part(name: str) -> str:

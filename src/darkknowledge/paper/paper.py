@@ -372,7 +372,7 @@ class Paper:
                 primary = next(c for c in self.claims[q].values() if c.family == PRIMARY)
                 short, place = SHORT.get(q, (q.upper(), q))
                 where, said = f"[{self.title(q)}](#sec-{place})", self.text(q, "headline")
-                doubt = " †" if primary.loose else ""
+                doubt = "\N{NO-BREAK SPACE}†" if primary.loose else ""
                 rows.append([short, where, said, tables.effect(primary) + doubt])
         return pd.DataFrame(rows, columns=["Q", "question", "answer", "difference"])
 

@@ -14,14 +14,14 @@ from darkknowledge.evidence import stats as st
 from darkknowledge.evidence.arms import ARMS, GREY, label
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import Sample
-from darkknowledge.questions.q1_size.findings import cost, eight_bits, extras, latencies
+from darkknowledge.questions.q1_size.findings import cost, eight_bits, latencies
 from darkknowledge.spec import ModelSpec
 
 #: The two curves: what each is called (the second by what it is trained with), the arms on it, the one
 #: whose colour it has, and its line.
 CURVES = (
     ("plain", ("hard",), "hard", "-"),
-    ("", ("hard_augmented", "teacher"), "teacher", "--"),
+    ("trained like\nthe teacher", ("hard_augmented", "teacher"), "hard_augmented", "--"),
 )
 #: Rows of ``report/literature.csv``: errors → the parameters of the network that made them.
 PUBLISHED = {
@@ -37,8 +37,7 @@ NEAR = 0.2
 def errors_by_size(f: Findings) -> Figure | None:
     """Errors against parameters: one curve plain, one with augmentation and dropout; published points
     as rings."""
-    trained = extras(f).replace(" and", "\nand")
-    curves = [(points(f, arms), name or trained, look, line) for name, arms, look, line in CURVES]
+    curves = [(points(f, arms), name, look, line) for name, arms, look, line in CURVES]
     curves = sorted((c for c in curves if c[0]), key=lambda c: c[0][-1][-1].mean)
     if not curves:
         return None

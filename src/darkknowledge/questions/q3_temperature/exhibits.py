@@ -58,11 +58,12 @@ def by_temperature(f: Findings) -> Figure | None:
         if i == 0:  # scales are shared, and so are names
             for arm, line in lines.items():
                 if line.n:
-                    side = "left" if arm == "teacher" else "right"
                     # the distilled net's stands over its intervals, not upon them
                     height = over if arm == "kd" else line.mean
-                    place, aside = (side == "right", height), (-2 if side == "right" else 2, 4)
-                    plots.name(upper, place, ARMS[arm].label, ARMS[arm].colour, aside, ha=side)
+                    below = arm == "teacher"  # over its line are the errors
+                    aside, at = ((-2, -3), "top") if below else ((-2, 4), "baseline")
+                    look = {"ha": "right", "va": at}
+                    plots.name(upper, (1, height), ARMS[arm].label, ARMS[arm].colour, aside, **look)
             plots.name(lower, (0, uniform), "uniform labels", GREY, (2, -3), va="top")
     axes[0, 0].set_ylabel("test errors")
     axes[1, 0].set_ylabel("entropy (nats)", fontsize=8)

@@ -59,6 +59,8 @@ def recall(f: Findings) -> Figure | None:
             sample = rows[digit][name]
             alone = stats.mean([sample.mean] if sample.values else [])
             plots.dot(axis, alone, height, sample.values.values(), look)
+            if name == MOVED[0]:  # may lie under where it moved to, and shows at its rim then
+                axis.plot(sample.mean, height, look.marker, color=look.colour, ms=8, zorder=2.5)
         axis.plot(rows[digit]["seen"].mean, height, "|", color=BLACK, ms=11, mew=1.6, zorder=4)
     if order[-1] == "mean":
         axis.axhline(len(order) - 1.5, color=GREY, linewidth=0.6)

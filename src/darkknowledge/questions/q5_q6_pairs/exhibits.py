@@ -21,7 +21,7 @@ TEACHERS = {
 }
 MARKERS = {"v": "\N{BLACK DOWN-POINTING TRIANGLE}", "o": "\N{BLACK CIRCLE}"}
 #: How far the markers of two teachers stand apart, in weights; panels per row; points per line of names.
-APART, PANELS, LINE = 0.04, 3, 11
+APART, PANELS, LINE = 0.08, 3, 11
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def panel(axis: Axes, lines: list[Line], name: str) -> None:
 
 
 def arms(f: Findings) -> pd.DataFrame:
-    """All arms, one data set after the other."""
+    """All arms, by data set."""
     return tables.arms(f, WORDS | {"hard_equal_budget": "hard labels, twice the epochs"})
 
 
