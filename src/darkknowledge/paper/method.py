@@ -100,7 +100,7 @@ def soft_labels(exhibit: Path, sheet: Path | None) -> Figure | None:
         for axis, t in zip(line[1:], SHOWN, strict=True):
             bars(axis, softmax(logits[one] / t), one)
     for axis, title in zip(axes[0], ["image", *(f"T = {t:g}" for t in SHOWN)], strict=True):
-        axis.set_title(title, fontsize=LARGE)
+        axis.set_title(title, fontsize=LARGE, pad=10)  # clear of a bar's number
     return figure
 
 
