@@ -34,7 +34,7 @@ ARMS = {
     ),
     "permuted_teacher": Arm("soft labels permuted", BROKEN_TEACHER, GREEN, "v"),
     "label_smoothing": Arm("label smoothing", NO_TEACHER, PURPLE, "^"),
-    "tfkd_reg": Arm("Tf-KD~reg~", NO_TEACHER, PURPLE, "v"),
+    "tfkd_reg": Arm("Tf-KD reg", NO_TEACHER, PURPLE, "v"),
     "hard_jitter": Arm("hard labels, jittered images", JITTERED, VERMILION, "P"),
     "kd_jitter": Arm("distilled, jittered images", JITTERED, BLUE, "P"),
     "hard_equal_budget": Arm("hard labels, trained longer", NO_TEACHER, VERMILION, "X"),
