@@ -155,8 +155,7 @@ def results(folder: Path, profile: str = "paper", errors: Errors = plausible) ->
         store.write(planned.spec.data.name, record)
     sheet = encode_png(torch.zeros(1, 280, 280, dtype=torch.uint8)).numpy().tobytes()
     for dataset in sorted({planned.spec.data.name for planned in every}):
-        store.keep(dataset, LABELS_FILE, TRUTH.encode())
-        store.keep(dataset, EXAMPLES, sheet)
+        store.keep(dataset, {LABELS_FILE: TRUTH.encode(), EXAMPLES: sheet})
     logits = [[float(9 * (i == j) + (j == (i + 1) % 10)) for j in range(10)] for i in range(10)]
     soft = {"run_id": "", "dataset": every[0].spec.data.name, "logits": logits}
     atomic_write(store.exhibit_path(profile, SOFT_LABELS), json.dumps(soft).encode())

@@ -47,7 +47,7 @@ def stored(store: Store) -> Store:
     """Two whole records, and the labels of their data set."""
     for seed in (0, 1):
         store.write("mnist5k", record_of(small_run(seed=seed)))
-    store.keep("mnist5k", LABELS, TRUTH.encode())
+    store.keep("mnist5k", {LABELS: TRUTH.encode()})
     return store
 
 

@@ -282,15 +282,16 @@ def test_a_contact_sheet_has_a_row_for_each_class_however_many(channels):
     labels = torch.arange(350).flip(0) % 100
     images = torch.arange(350).remainder(256).to(torch.uint8)[:, None, None, None]
     split = data.Split(images.expand(-1, channels, 4, 4).contiguous(), labels)
-    chosen = data.examples(split)
+    chosen = data.examples(split, 100)
     assert chosen.shape == (100, 3) and (chosen.diff(dim=1) > 0).all()
     assert (labels[chosen] == torch.arange(100)[:, None]).all()
     assert chosen[:, 0].tolist() == [int((labels == c).nonzero()[0]) for c in range(100)]
     with Image.open(io.BytesIO(data.contact_sheet(split, chosen))) as sheet:
         pixels = torch.from_numpy(np.array(sheet)).reshape(400, 12, channels)
     assert torch.equal(pixels[1::4, 2::4, 0].long(), chosen % 256)
-    with pytest.raises(data.DataError, match="class 3 "):
-        data.examples(split.take((labels != 3).nonzero()[:, 0]))
+    for lost in (3, 99):
+        with pytest.raises(data.DataError, match=f"class {lost} "):
+            data.examples(split.take((labels != lost).nonzero()[:, 0]), 100)
 
 
 #: What may become of a file of digits: lost, cut short, emptied, another header, one wrong bit.

@@ -22,7 +22,7 @@ import yaml
 from darkknowledge import devices
 from darkknowledge.experiment import engine, survey, workers
 from darkknowledge.records import Store
-from darkknowledge.spec import RunSpec
+from darkknowledge.spec import ModelSpec, RunSpec
 from small_project import (
     HANG,
     REPOSITORY,
@@ -187,6 +187,8 @@ def test_a_job_asks_for_what_its_run_needs(project, specs):
     outcome, waiting = survey.survey([*specs, *more, far], store, elsewhere=True)
     assert (outcome.stored, waiting) == (specs, [*more, far])
     runs = engine.plan(waiting, outcome.stored, store, [])["runs"].values()
+    own = dataclasses.replace(specs[1], model=ModelSpec("mobilenet_v3_small"))
+    assert engine.plan([own], [], store, [])["runs"][own.run_id]["mem_mb"] == 4_000
     assert [(r["gpu"], r["mem_mb"], r["minutes"], r["priority"]) for r in runs] == [
         (0, 2_000, 6, 3), (0, 2_000, 6, 2), (1, 8_000, engine.UNMEASURED_MINUTES, 1)]  # fmt: skip
     assert engine.minutes(600) == 5 + 30
@@ -200,6 +202,13 @@ def test_a_run_whose_device_is_not_here_is_a_job_only_where_an_executor_may_take
     monkeypatch.setattr(engine, "_call", lambda command: called.append(command) or 0)
     outcome = engine.complete([far], store, [], ["--cores", "1"])
     assert (outcome.no_device, outcome.not_started, called) == ([far], [], [])
+    lost = dataclasses.replace(far, seed=9)
+    note = {"run_id": lost.run_id, "spec": lost.full(), "reason": "It is not finite."}
+    store.write_diverged(lost.data.name, note)
+    with monkeypatch.context() as patch:  # what diverged before excuses no failure to start
+        patch.setattr(engine, "_call", lambda command: 1)
+        with pytest.raises(RuntimeError, match="Snakemake ended with exit code 1"):
+            engine.complete([far, lost], store, [], ["--executor", "slurm"])
     options = ["--executor", "slurm", "--jobs", "32"]
     outcome = engine.complete([far], store, [], options)
     assert (outcome.no_device, outcome.not_started) == ([], [far])
@@ -220,7 +229,7 @@ def test_jobs_on_a_machine_with_two_gpus_share_them_evenly(store, monkeypatch):
 
 def test_without_snakemake_one_sentence_says_how_to_get_it(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "snakemake", None)
-    with pytest.raises(RuntimeError, match="uv pip install 'snakemake>="):
+    with pytest.raises(RuntimeError, match="its extra cluster"):
         engine.complete([], store, [], [])
 
 

@@ -138,6 +138,9 @@ def spoiled(root: Path, how: str) -> Path:
         for part, names in (("train", ("zero", "one")), ("test", ("zero", "uno"))):
             for name in names:
                 shutil.copytree(root / "one", root / part / name)
+    elif how == "untested":
+        for part, count in (("train", 9), ("test", 0)):
+            write(root / part, {"zero": 9, "one": count})
     elif how == "flat":
         for path in root.rglob("*.png"):
             path.rename(root / f"{path.parent.name}{path.name}")
@@ -156,6 +159,7 @@ def spoiled(root: Path, how: str) -> Path:
         ("two images", "'one' of .* has only 2 images: it needs 5"),
         ("unreadable", r"000\.png cannot be read"),
         ("foreign", "'one' of .* is not in both of train/ and test/"),
+        ("untested", "'one' of .* is not in both of train/ and test/"),
     ],
 )
 def test_a_folder_that_cannot_be_learned_from_is_refused_in_one_sentence(tmp_path, how, says):
@@ -171,6 +175,31 @@ def test_classes_may_be_called_like_parts_and_what_is_left_out_is_told(tmp_path)
     about, told = own._looked_at(own.Request("mine", str(root)))
     assert about["classes"] == ("others", "train", "valid")
     assert told[1:] == ["Files that are not read: 2 .heic."]
+
+
+def test_a_folder_for_a_test_beside_another_is_told_as_not_used(tmp_path):
+    root = tmp_path / "set"
+    for part in ("train", "val", "test"):
+        write(root / part, {"zero": 30, "one": 30})
+    told = own._looked_at(own.Request("mine", str(root)))[1]
+    assert f"Not used, as there is another folder: {root / 'val'}." in told
+
+
+@pytest.mark.parametrize("counts", [(20, 27, 5), (5, 5, 5), (200, 5, 9)])
+def test_every_class_is_tested_and_trained_on_however_small(tmp_path, counts):
+    root = write(tmp_path / "set", dict(zip(("zero", "one", "two"), counts, strict=True)))
+    for split in own_splits(root)[0]:
+        assert split.labels.bincount(minlength=3).min() >= 1
+
+
+def test_grey_images_stay_grey_for_networks_that_take_them_alone(images):
+    for chosen, grey in (
+        ({}, True),
+        ({"student": "resnet20"}, False),
+        ({"teacher": "mlp-9"}, True),
+    ):
+        about, _ = own._looked_at(own.Request("mine", str(images), **chosen))
+        assert about["data"]["grey"] is grey, chosen
 
 
 # -- networks ----------------------------------------------------------------------------------------

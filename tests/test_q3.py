@@ -10,7 +10,7 @@ from darkknowledge.evidence import text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import find
 from darkknowledge.questions import params
-from darkknowledge.questions.q3_temperature import exhibits
+from darkknowledge.questions.q3_temperature import exhibits, findings
 from fabricated import LABELS, found, frame_of, jitter, told
 
 #: Changes, the verdict of the primary claim, how answer and headline begin, what is said of high T
@@ -98,6 +98,11 @@ def test_high_temperatures_are_judged_at_two_widths_measured_or_not():
     about = [(c.data["model"], *c.data["temperature"]) for c in f.claims.values() if c.members == 6]
     assert about == [(net, t) for net in ("mlp-800-800", "mlp-300-300") for t in (8, 40, 90)]
     assert "is not tested yet here" in told(f, "literature")
+
+
+def test_a_network_without_widths_is_as_wide_as_any():
+    nets = ["mlp-9", "mobilenet_v3_small", "airbench-8-16-16"]
+    assert sorted(nets, key=findings.units)[0::2] == ["airbench-8-16-16", "mobilenet_v3_small"]
 
 
 def test_without_the_other_networks_nothing_is_said_of_them():

@@ -11,10 +11,10 @@ import stat
 import pandas as pd
 import pytest
 
-from conftest import small_run, synthetic_data, whole_record
+from conftest import small_run, student, synthetic_data, whole_record
 from darkknowledge import records
 from darkknowledge.questions.base import Planned
-from darkknowledge.records import HEADLINE, LABELS, DiskError, Store
+from darkknowledge.records import CLASSES, EXAMPLES, HEADLINE, LABELS, DiskError, Store
 from darkknowledge.spec import LossSpec
 
 SPEC = small_run(
@@ -70,11 +70,31 @@ def test_who_may_read_a_file_is_as_the_umask_says(store, record, mask):
     before = os.umask(mask)
     try:
         store.write("mnist", record)
-        store.keep("mnist", LABELS, b"0123456789")
+        store.keep("mnist", {LABELS: b"0123456789"})
     finally:
         os.umask(before)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in store.root.glob("runs/*/*")}
     assert modes == {0o666 & ~mask}
+
+
+def test_what_lies_beside_records_of_other_images_under_the_same_name_is_replaced(store, caplog):
+    first = {LABELS: b"0011", CLASSES: b"cat\ndog", EXAMPLES: b"one sheet"}
+    store.keep("own", first)
+    store.keep("own", first | {EXAMPLES: b"the same sheet, by another encoder"})
+    assert not caplog.text and store.examples_path("own").read_bytes() == b"one sheet"
+    store.keep("own", first | {CLASSES: b"fox\nhen", EXAMPLES: b"another"})
+    assert "is replaced" in caplog.text and store.classes("own") == ("fox", "hen")
+    assert store.examples_path("own").read_bytes() == b"another"
+
+
+def test_students_of_a_teacher_that_diverged_have_diverged_too(store):
+    teacher = small_run(seed=100)
+    note = {"run_id": teacher.run_id, "spec": teacher.full(), "reason": "It is not finite."}
+    store.write_diverged("mnist5k", note)
+    plans = [Planned("q2", "f", arm, 0, spec) for arm, spec in
+             (("teacher", teacher), ("kd", student(teacher)), ("hard", small_run()))]  # fmt: skip
+    frame = store.with_numbers(pd.DataFrame([one.row() for one in plans]))
+    assert frame["diverged"].tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -138,6 +138,14 @@ def test_a_record_is_never_overwritten_by_a_training_that_comes_out_otherwise(st
         patch.setattr(run, "fit", elsewhere)
         with pytest.raises(run.NotReproduced, match="copy .*safetensors from where it was trained"):
             execute(STUDENT, store)
+
+        def diverging(*args, **kwargs):
+            raise training.NonFiniteLoss("It is not finite.")
+
+        patch.setattr(run, "fit", diverging)
+        with pytest.raises(run.NotReproduced, match="copy .*safetensors from where it was trained"):
+            execute(STUDENT, store)
+    assert store.diverged("mnist5k", TEACHER.run_id) is None
     assert store.read("mnist5k", TEACHER.run_id) == record and not path.exists()
     execute(STUDENT, store)  # the same training brings the weights back, and leaves the record
     assert store.read("mnist5k", TEACHER.run_id) == record

@@ -172,6 +172,7 @@ BAD = {
         ("lr", {"lr": "1e-3"}, "in YAML write 1.0e-3, not 1e-3"), ("lr", {"lr": 0}),
         ("epochs", {"epochs": -1}), ("epochs", {"epochs": 1.5}), ("batch_size", {"batch_size": 0}),
         ("momentum", {"momentum": 1}), ("weight_decay", {"weight_decay": -0.1}),
+        ("weight_decay", {"optimiser": "muon", "weight_decay": 0.1}, "muon has no weight_decay"),
         ("seed", {"seed": -1}), ("seed", {"seed": True}),
         ("precision", {"precision": "fp64"}), ("device", {"device": "gpu"}), ("teacher", {"loss": kd()}),
         ("teacher", {"teacher": small_run(seed=1)}),

@@ -184,7 +184,8 @@ def frame(rows: list[dict]) -> pd.DataFrame:
 
     def row(arm: str, block: int, errors: float | None, vendor: str = "a") -> dict:
         processor = {"vendor": vendor, "capability": "AVX512", "bf16": True}
-        record = {"provenance": {"processor": processor}, "nll": 0.1 * block}
+        made = {"spec": {"device": "cpu"}, "provenance": {"processor": processor}}
+        record = made | {"nll": 0.1 * block}
         return {
             "arm": arm, "block": block, "dataset": "mnist", "run_id": f"{arm}{block}",
             "test_errors": errors, "record": None if errors is None else record,

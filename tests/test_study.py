@@ -59,6 +59,11 @@ def test_a_block_that_was_begun_on_another_processor_is_left_to_it(project, tmp_
     said = "runs belong to blocks that were begun on another processor: Other AVX2"
     assert f"{len(theirs) - 1} {said}" in done.stdout
     assert {one.block for one in due if not store.read("mnist5k", one.spec.run_id)} == {0}
+    with inside(project):  # nor do notebooks, or the jobs of an engine
+        outcome = study.prepare({q: params.read("tiny", q) for q in ("q1", "q2")}, store)
+    assert len(outcome.elsewhere) == len(theirs) - 1 and not outcome.complete
+    job = ("--results", str(store.root), "--only", theirs[1].spec.run_id)
+    assert "train it there" in here(project, "train", "tiny", *job, code=2).stderr
 
 
 def test_what_exhibits_show_is_measured_once_as_long_as_its_nets_are_the_same(project, tmp_path):

@@ -160,6 +160,9 @@ OTHER = {"vendor": "Other", "capability": "AVX2", "bf16": False}
 
 def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(store, monkeypatch):
     monkeypatch.setattr(devices, "processor", lambda: HERE)
+    """And to one type of GPU, whatever processor that has beside it."""
+    monkeypatch.setattr(devices, "available", lambda device: True)
+    monkeypatch.setattr(devices, "device_name", {"cuda": "H200"}.get)
     begun = {0: [OTHER], 1: [HERE], 2: [HERE, OTHER], 3: []}
     planned = [plan(small_run(seed=10 * b + i), block=b) for b in begun for i in range(3)]
     elsewhere = dataclasses.replace(planned[0].spec.data, name="mnist")
@@ -168,11 +171,17 @@ def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(stor
         of = [one.spec for one in planned if one.block == block]
         for spec, processor in zip(of, processors, strict=False):
             keep(store, spec, processor=processor)
-    found = survey.begun_elsewhere(planned, store)
-    words = {0: "Other AVX2 without bf16", 2: "Mine AVX512 with bf16, Other AVX2 without bf16"}
+    for seed, gpu, processor in ((100, "H200", OTHER), (200, "A100", HERE)):
+        planned += (block := [plan(far(seed + i), block=seed) for i in range(2)])
+        keep(store, block[0].spec, device_name=gpu, processor=processor)
+    due, found = survey.startable(planned, store)
+    words = {0: "Other, AVX2, no bf16", 200: "A100"}
+    words[2] = "Mine, AVX512, bf16, Other, AVX2, no bf16"
+    assert set(found) == {s.run_id for s in survey.specs(planned)} - {s.run_id for s in due}
+    planned = [one for one in planned if one.spec.data.name != "mnist"]
     assert found == {
         one.spec.run_id: words[one.block]
-        for one in planned[:-1]
+        for one in planned
         if one.block in words and not store.read("mnist5k", one.spec.run_id)
     }
 
@@ -190,10 +199,21 @@ def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(stor
         ({"share": 0.1, "unlabelled": True}, 1),
     ],
 )
-def test_a_run_trains_once_per_epoch_on_each_image_that_it_has(subset, part):
+def test_a_run_learns_from_each_image_that_it_has(subset, part):
     loss = LossSpec("kd", 4.0, 0.0, 1.0)
-    run = small_run(data=synthetic_data(**subset), epochs=3, loss=loss, teacher=small_run())
-    assert survey.images(run) == pytest.approx(3 * part * (4000 - 50))
+    run = small_run(data=synthetic_data(**subset), loss=loss, teacher=small_run())
+    assert survey.portion(run) == pytest.approx(part)
+
+
+def test_a_data_set_of_ones_own_is_as_large_as_its_runs_say(store):
+    own = dict(name="own", fingerprint="a", side=16, share=0.5)
+    half = small_run(data=synthetic_data(**own))
+    whole = small_run(data=dataclasses.replace(half.data, share=1.0))
+    throughput = survey.Throughput(store, [])
+    throughput.note(small_run(), {"provenance": {"images_per_second": 10.0}})
+    assert math.isnan(throughput.seconds(whole))  # nobody knows how many images it has
+    throughput.note(half, {"provenance": {"images_per_second": 10.0, "training_images": 70}})
+    assert throughput.seconds(whole) == 2 * 140 / 10  # two epochs
 
 
 def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_of_its_kind_or_device(
@@ -203,7 +223,7 @@ def test_an_estimate_comes_from_the_same_net_or_else_from_the_slowest_of_its_kin
     keep(store, known, images_per_second=1000.0)
     keep(store, slow, images_per_second=10.0)
     throughput = survey.Throughput(store, [known, slow, new])
-    images = survey.images(known)
+    images = 2 * (4000 - 50)
     assert throughput.seconds(dataclasses.replace(known, seed=9)) == images / 1000
     assert throughput.seconds(new) == images / 10
     other = dataclasses.replace(new, model=ModelSpec("plain_cnn"))
@@ -225,4 +245,4 @@ def test_a_run_that_was_held_up_says_nothing_of_others(store):
         keep(store, spec, images_per_second=rate)
     throughput = survey.Throughput(store, runs)
     for spec in (runs[1], small_run(batch_size=8)):
-        assert throughput.seconds(spec) == survey.images(spec) / 1000
+        assert throughput.seconds(spec) == 2 * (4000 - 50) / 1000

@@ -1,6 +1,7 @@
 """The command line.
 
-Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time or no device),
+Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time, no device, or begun
+on another processor),
 130 interrupted."""
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import math
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -250,6 +250,12 @@ def _train(arguments: argparse.Namespace) -> int:
     if named:
         from darkknowledge.experiment import workers
 
+        blocks = {one.block for one in planned if one.spec in named}
+        _, others = survey.startable([one for one in planned if one.block in blocks], store)
+        for spec in named:
+            if spec.run_id in others:
+                where = f"another processor ({others[spec.run_id]}): train it there"
+                raise SpecError(f"{spec.label} belongs to a block that was begun on {where}.")
         teachers, progress = survey.teachers(specs), not arguments.quiet
         if arguments.weights:
             teachers |= {spec.run_id for spec in named}
@@ -258,16 +264,14 @@ def _train(arguments: argparse.Namespace) -> int:
         return FAILED if _report(outcome, store, planned) or outcome.diverged else 0
     from darkknowledge import study
 
-    elsewhere = survey.begun_elsewhere(planned, store)
+    due, elsewhere = survey.startable(planned, store)
     try:
-        specs = [spec for spec in specs if spec.run_id not in elsewhere]
-        outcome = _complete(arguments, specs, store, data_root)
+        outcome = _complete(arguments, due, store, data_root)
+        outcome.elsewhere = elsewhere
     finally:  # the tables of what is there, also after an interruption
         for question, params in chosen.items():
             study.write_table(question, params, store)
-    code = _report(outcome, store, planned) or (LEFT if elsewhere else 0)
-    for processor, runs in Counter(elsewhere.values()).items():
-        print(f"  {runs} runs belong to blocks that were begun on another processor: {processor}")
+    code = _report(outcome, store, planned)
     print(survey.counts(arguments.profile, planned, outcome))
     return code
 
@@ -329,6 +333,8 @@ def _report(outcome: Outcome, store: Store, planned: list[Planned]) -> int:
         throughput = survey.Throughput(store, [*outcome.stored, *outcome.trained])
         for line in survey.waiting(planned, outcome, throughput):
             print(f"  {line}")
+    for line in survey.begun_elsewhere(outcome.elsewhere):
+        print(f"  {line}")
     for kind, messages in {"diverged": outcome.diverged, "failed": outcome.failed}.items():
         for message in messages.values():
             print(f"  {kind}: {message}")
@@ -345,11 +351,13 @@ def _run(arguments: argparse.Namespace) -> int:
         notebooks.check(notebooks.path_of(question), question)
     outcome = study.prepare(chosen, store, progress=not arguments.quiet)
     print(survey.counts(arguments.profile, _planned(chosen), outcome), flush=True)
+    for line in survey.begun_elsewhere(outcome.elsewhere):
+        print(line, flush=True)
     if outcome.failed:
         raise RuntimeError(next(iter(outcome.failed.values())))
     for question, done in notebooks.execute_all(arguments.profile, list(chosen), store):
         print(f"{question}: {done}", flush=True)
-    return 0
+    return 0 if outcome.complete else LEFT
 
 
 def _render(arguments: argparse.Namespace) -> int:

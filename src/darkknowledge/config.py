@@ -102,7 +102,7 @@ def _number(text: str) -> float | None:
     return None
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache
 def _parsed(path: Path, changed: int) -> dict[str, Any]:
     """A file that all questions share, parsed once as long as it stays as it is."""
     return read_yaml(path)

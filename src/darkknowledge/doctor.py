@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -67,8 +66,7 @@ def _torch() -> Found:
         # An operator of torchvision's compiled part: missing where the two do not fit together.
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except Exception as error:
-        found = {p: importlib.metadata.version(p) for p in ("torch", "torchvision")}
-        return False, f"{found}: {' '.join(str(error).split())[:200]}", remedy
+        return False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", remedy
     return True, f"{torch.__version__}, {torchvision.__version__}", remedy
 
 

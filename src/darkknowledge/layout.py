@@ -10,13 +10,13 @@ import operator
 import re
 import types
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 from darkknowledge.spec import BOUND
 
-#: Ways to choose the bias of unseen classes, as :func:`darkknowledge.metrics.bias_shifts` has them.
+#: Ways to choose the bias of unseen classes; see :mod:`darkknowledge.experiment.metrics`.
 SHIFTS = ("none", "validation", "label_free", "oracle")
 
 
@@ -94,6 +94,26 @@ class Processor(TypedDict):
     vendor: str
     capability: str
     bf16: bool
+
+
+#: What is said of a record that does not say where it was made.
+UNKNOWN = "not recorded"
+
+
+def made_on(record: Mapping[str, Any]) -> str:
+    """What a run's last digits depend on, in words: the type of its processor, as "AuthenticAMD, AVX512,
+    bf16", or the name of its GPU; ``UNKNOWN`` where the record does not say."""
+    about = record["provenance"]
+    if record["spec"]["device"] == "cuda":
+        return str(about["device_name"])
+    known = about.get("processor")
+    return processor_words(known) if known else UNKNOWN
+
+
+def processor_words(processor: Mapping[str, Any]) -> str:
+    """A type of processor in words."""
+    bf16 = "bf16" if processor["bf16"] else "no bf16"
+    return f"{processor['vendor']}, {processor['capability']}, {bf16}"
 
 
 class Quantised(TypedDict):

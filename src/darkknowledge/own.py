@@ -68,7 +68,9 @@ def new(request: Request) -> list[str]:
     target = config.project_root() / "params" / request.name
     known = (*config.book("setup"), *config.book("recipe"), *FINGERPRINTS)
     if target.exists() or request.name in known:
-        what = f", or delete {target} first" if target.exists() else ""
+        there = (target, config.project_root() / "results" / "runs" / request.name)
+        gone = " and ".join(str(path) for path in there if path.exists())
+        what = f", or delete {gone} first" if target.exists() else ""
         raise SpecError(
             f"There is a profile, a setup or a data set {request.name!r}: choose another name{what}."
         )
@@ -128,8 +130,10 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
                 f"--image-size is {side}, but images need at least {SMALLEST} pixels a side."
             )
         side = side or folder.usual_side(some, *SIDES)
-        net = ModelSpec.named(request.teacher or "mlp").name
-        grey = grey and (not request.teacher or net == "mlp")  # other nets take three channels
+        named = [net for net in (_teacher(request), request.student) if net]
+        grey = grey and all(
+            ModelSpec.named(net).name == "mlp" for net in named
+        )  # others take colour
         print_ = found.fingerprint()
         (train, test), classes = folder.read(found, print_, side, grey)
         counts, tested = train.labels.bincount().tolist(), len(test)
@@ -137,6 +141,7 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
         rest = sorted(folder.left_out(found).items())
         others = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in rest)
         noticed = [f"Files that are not read: {others}."] if rest else []
+        noticed += [f"Not used, as there is another folder: {p}." for p in folder.unused(found)]
         spec_of = {
             "dataset": OWN,
             "data_root": str(root),
@@ -155,13 +160,11 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
     large, small = NETS[kind]
     teacher = ModelSpec.named(request.teacher or large)
     dropout = {"dropout_hidden": 0.2} if teacher.name == "mlp" else {}
-    if request.teacher_weights:  # how they were made says their card, where they have one
-        weights = place(request.teacher_weights)
-        there = cards.card_path(weights).is_file()
-        known_as = cards.read_card(weights).model if there else teacher
-        if request.teacher and known_as.label != teacher.label:
-            raise SpecError(f"--teacher is {teacher.label}, but the card says {known_as.label}.")
-        teacher = known_as
+    if card := _card(request):  # how they were made says their card, where they have one
+        if request.teacher and card.model.label != teacher.label:
+            raise SpecError(f"--teacher is {teacher.label}, but the card says {card.model.label}.")
+        teacher = card.model
+    if request.teacher_weights:
         rates = {k: getattr(teacher, k) for k in ("dropout_input", "dropout_hidden")}
         dropout = {k: rate for k, rate in rates.items() if rate}
     order = sorted(range(len(counts)), key=lambda c: -counts[c])
@@ -191,6 +194,18 @@ def _looked_at(request: Request) -> tuple[dict[str, Any], list[str]]:
             "remove one of each two, and call this again under another name."
         )
     return about, told
+
+
+def _card(request: Request) -> cards.Card | None:
+    """The card of the weights that are given, if they have one."""
+    weights = place(request.teacher_weights) if request.teacher_weights else None
+    return cards.read_card(weights) if weights and cards.card_path(weights).is_file() else None
+
+
+def _teacher(request: Request) -> str:
+    """What the user says that the teacher is, or the card of its weights; else empty."""
+    card = _card(request)
+    return request.teacher or (card.model.label if card else "")
 
 
 def _recipes(about: dict[str, Any], name: str, epochs: int) -> dict[str, dict[str, Any]]:
@@ -283,6 +298,8 @@ def _measured(name: str, dataset: data.Dataset) -> str:
     spec = setup_of(name).teacher_of(BLOCKS[0])
     model = run.network(spec, dataset.shape)
     run.give(model, spec)
+    if not all(bool(p.half().isfinite().all()) for p in model.parameters()):
+        raise SpecError("The given weights are too large for fp16, in which they are kept.")
     split = dataset.validation
     right = 1 - metrics.errors(training.logits(model, split.images, "fp32"), split.labels) / len(
         split

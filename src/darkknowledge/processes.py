@@ -9,19 +9,27 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 KILLED = (
     "A worker process was killed from outside (for lack of memory?). Finished runs are kept; the \
 same command goes on."
 )
+#: Microseconds of a processor that a Linux container gets in each period, and that period.
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 #: How long workers may take to end before they are killed.
 SECONDS_TO_END = 5.0
 
 
 def cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPU cores that this process may use; a container may allow it fewer than its machine has."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text(encoding="utf-8").split()
+        return min(here, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # another system, or "max"
+        return here
 
 
 def context(method: str) -> Any:

@@ -362,15 +362,18 @@ class Store:
             log.warning("The weights %s are not used: their record speaks of others.", path)
         return fine
 
-    def keep(self, dataset: str, name: str, content: bytes) -> None:
-        """Store a file beside a data set's records (``LABELS``, ``EXAMPLES``) unless it is there;
-        labels that are not these are named and replaced (a sheet's bytes depend on its encoder)."""
-        path = self.labels_path(dataset).with_name(name)
-        if path.exists() and name == LABELS and content_of(path) != content:
-            log.warning("%s did not hold the labels of its data set: it is replaced.", path)
-        elif path.exists():
-            return
-        atomic_write(path, content)
+    def keep(self, dataset: str, about: Mapping[str, bytes]) -> None:
+        """Store what lies beside a data set's records, by name (``LABELS``, ``CLASSES``, ``EXAMPLES``),
+        unless it is there. Labels or classes that are not these speak of other images: they are named,
+        and all is replaced (the bytes of ``EXAMPLES`` depend on their encoder)."""
+        paths = {name: self.labels_path(dataset).with_name(name) for name in about}
+        there = {name: path for name, path in paths.items() if path.exists()}
+        told = [p for n, p in there.items() if n != EXAMPLES and content_of(p) != about[n]]
+        for path in told:
+            log.warning("%s did not hold those of its data set: it is replaced.", path)
+        for name, content in about.items():
+            if told or name not in there:
+                atomic_write(paths[name], content)
 
     def labels(self, dataset: str) -> str:
         """The true classes of a data set's test images, as a record's predictions. Raises RecordError."""
@@ -460,7 +463,7 @@ class Store:
     def with_numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
         """``frame`` (with the columns ``dataset`` and ``run_id``) with the headline numbers and the
         whole record of each run in the column ``record`` (None where there is none); ``diverged``
-        says of which runs there never will be one."""
+        says of which runs there never will be one, because they or their teachers diverged."""
         import pandas as pd
 
         runs = list(zip(frame["dataset"], frame["run_id"], strict=True))
@@ -470,8 +473,8 @@ class Store:
         numbers = pd.DataFrame([numbers_of(r, wanted) for r in records], columns=list(wanted))
         known = [*HEADLINE, *UNSEEN, "diverged", "record"]
         frame = frame.drop(columns=known, errors="ignore").reset_index(drop=True)
-        both = zip(records, runs, strict=True)
-        diverged = [not record and self.diverged(*run) is not None for record, run in both]
+        lost = set(self.progress(named_in(frame)).diverged)
+        diverged = [run_id in lost for _, run_id in runs]
         return pd.concat([frame, numbers], axis=1).assign(diverged=diverged, record=records)
 
 

@@ -378,6 +378,8 @@ class Recipe:
             weight_decay=number("weight_decay", self.weight_decay, 0),
             sides=integers("sides", self.sides, 8),
         )
+        if self.optimiser == "muon" and self.weight_decay:
+            raise SpecError("muon has no weight_decay: leave it away.")
 
 
 @dataclass(frozen=True)

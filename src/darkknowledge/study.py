@@ -6,13 +6,15 @@ Who trains it is :mod:`darkknowledge.experiment.workers`; what there is to train
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from darkknowledge import config, devices
+from darkknowledge.devices import trainable
 from darkknowledge.experiment import workers
-from darkknowledge.experiment.survey import Outcome, specs
+from darkknowledge.experiment.survey import Outcome, begun_elsewhere, startable, weights_here
 from darkknowledge.questions import params as p
 from darkknowledge.questions.base import Parameters, ordered
 from darkknowledge.questions.q1_size.plan import Q1
@@ -42,8 +44,18 @@ def store_of(params: Parameters) -> Store:
     return Store(params.results_dir or config.project_root() / "results")
 
 
-def measure_latency(params: Q1, store: Store) -> pd.DataFrame:
-    """Latency of both nets of Q1 for one image and for a batch; measured while nothing trains.
+def _at_hand(specs: Iterable[RunSpec], store: Store) -> bool:
+    """Whether networks are trained, and their weights are here or can be made again here."""
+    return all(
+        weights_here(spec, store)
+        or (store.read(spec.data.name, spec.run_id) and trainable(spec.device, spec.precision))
+        for spec in specs
+    )
+
+
+def measure_latency(params: Q1, store: Store) -> pd.DataFrame | None:
+    """Latency of both nets of Q1 for one image and for a batch; measured while nothing trains. None
+    while they are not at hand.
 
     Stored beside the question's table, and kept as long as the nets are the same. One thread on
     a CPU. Times are in seconds: median and interquartile range."""
@@ -53,10 +65,10 @@ def measure_latency(params: Q1, store: Store) -> pd.DataFrame:
     known = store.read_latency(where)
     if known is not None and set(known["run_id"]) == {spec.run_id for spec in nets.values()}:
         return known
+    if not _at_hand(nets.values(), store):
+        return None
     workers.aside(_measure_latency, params, nets, store)
-    frame = store.read_latency(where)
-    assert frame is not None
-    return frame
+    return store.read_latency(where)
 
 
 def _measure_latency(params: Q1, nets: dict[str, RunSpec], store: Store) -> None:
@@ -79,10 +91,10 @@ def _measure_latency(params: Q1, nets: dict[str, RunSpec], store: Store) -> None
     atomic_write(path, pd.DataFrame(rows).to_csv(index=False).encode())
 
 
-def describe_soft_labels(params: Q2, store: Store) -> Path:
+def describe_soft_labels(params: Q2, store: Store) -> Path | None:
     """Store what the first teacher says of the first test image of each class: its logits, one row per
     class, for the images that a data set's contact sheet begins its rows with. Kept as long as the
-    teacher is the same."""
+    teacher is the same. None while that is not at hand."""
     path = store.exhibit_path(p.destination("q2", params), SOFT_LABELS)
     teacher = params.nets.teacher_of(params.blocks[0])
     try:
@@ -90,6 +102,8 @@ def describe_soft_labels(params: Q2, store: Store) -> Path:
             return path
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass  # not there, or not what it should be: it is made now
+    if not _at_hand([teacher], store):
+        return None
     workers.aside(_describe_soft_labels, params, teacher, store, path)
     return path
 
@@ -99,7 +113,7 @@ def _describe_soft_labels(params: Q2, teacher: RunSpec, store: Store, path: Path
 
     run.execute(teacher, store, params.data_root or None, need_weights=True)
     test = data.load(teacher.data, params.data_root or None).test
-    first = test.take(data.examples(test, 1)[:, 0])
+    first = test.take(data.examples(test, teacher.data.classes, 1)[:, 0])
     net = run.trained_network(teacher, tuple(first.images.shape[1:]), store)
     logits = training.logits(net, first.images, "fp32")
     rows = [[round(v, 4) for v in row] for row in logits.tolist()]
@@ -110,10 +124,10 @@ def _describe_soft_labels(params: Q2, teacher: RunSpec, store: Store, path: Path
 def complete(question: str, params: Parameters) -> pd.DataFrame:
     """Train what a question's grid lacks, write its table and return the frame; for notebooks.
 
-    Raises RuntimeError if a run failed or could not be trained here."""
+    Runs that cannot be trained here are named. Raises RuntimeError if a run failed."""
     store = store_of(params)
-    planned = QUESTIONS[question].grid(params)
-    outcome = workers.complete(specs(planned), store, params.data_root or None)
+    due, elsewhere = startable(QUESTIONS[question].grid(params), store)
+    outcome = workers.complete(due, store, params.data_root or None)
     frame = write_table(question, params, store)
     trained, stored = len(outcome.trained), len(outcome.stored)
     print(f"{question}: {trained} runs trained, {stored} were stored already")
@@ -124,14 +138,17 @@ def complete(question: str, params: Parameters) -> pd.DataFrame:
     if outcome.no_device:
         devices = ", ".join(sorted({spec.device for spec in outcome.no_device}))
         print(f"{len(outcome.no_device)} runs were not started: they need {devices}")
+    for line in begun_elsewhere(elsewhere):
+        print(line)
     return frame
 
 
 def prepare(chosen: dict[str, Parameters], store: Store, *, progress: bool = True) -> Outcome:
     """Train what all these questions lack, in one pool of workers, then measure what their exhibits
     need, so that their notebooks find everything stored. Says what became of the runs."""
-    planned = ordered(grids(chosen).values())
-    outcome = workers.complete(specs(planned), store, p.data_root(chosen), progress=progress)
+    due, elsewhere = startable(ordered(grids(chosen).values()), store)
+    outcome = workers.complete(due, store, p.data_root(chosen), progress=progress)
+    outcome.elsewhere = elsewhere
     for params in chosen.values() if outcome.complete else ():
         if isinstance(params, Q1):
             measure_latency(params, store)

@@ -1,10 +1,9 @@
 """The written answers: templates of ``report/answers/``, filled with claims and values.
 
-A template has blocks (``answer``, ``caption``, ``believe``, ``literature``, ``limits``) and nothing
-else, as no text outside them would be shown. It gets the
-claims as ``c``, by the part of their id behind the dot, and computed values as ``v``; it chooses
-between sentences and never computes. A verdict stands in a branch on its claim, as
-``{% if c.kd_vs_hard.better %}``."""
+A template has blocks (``answer``, ``caption``, ``limits`` and others) and nothing else, as no text
+outside them would be shown. It gets the claims as ``c``, by the part of their id behind the dot, and
+computed values as ``v``; it chooses between sentences and never computes. A verdict stands in a branch
+on its claim, as ``{% if c.kd_vs_hard.better %}``."""
 
 import functools
 import re

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 #: Okabe & Ito 2008: tell apart also without colour vision.
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000 #E69F00 #56B4E9 #009E73 #F0E442 #0072B2 #D55E00 #CC79A7".split()
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
+    "#000000 #E69F00 #56B4E9 #009E73 #0072B2 #D55E00 #CC79A7".split()
 )
 GREY = "#767676"
 #: What an arm learns from, in the order in which figures group them.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from darkknowledge.evidence import stats as st
+from darkknowledge.layout import made_on
 
 #: A measure of a run's row.
 Measure = Callable[[Any], Any]
@@ -108,8 +109,7 @@ def sample(frame: pd.DataFrame, measure: str | Measure = "test_errors", **where:
         value = row[measure] if isinstance(measure, str) else measure(row)
         values[block] = value if isinstance(value, np.ndarray) else float(value)
         runs[block] = frozenset([row["run_id"]])
-        processor = record["provenance"].get("processor") or {}
-        processors[block] = frozenset([repr(sorted(processor.items()))])
+        processors[block] = frozenset([made_on(record)])
     return Sample(values, frozenset(rows["block"].tolist()), runs, processors)
 
 

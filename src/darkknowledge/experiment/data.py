@@ -170,10 +170,10 @@ def selected(labels: Tensor, omit: tuple[int, ...], keep: tuple[int, ...]) -> Te
     return torch.isin(labels, torch.tensor(left)).nonzero()[:, 0]
 
 
-def examples(split: Split, count: int = 10) -> Tensor:
+def examples(split: Split, classes: int, count: int = 10) -> Tensor:
     """Indices [classes, count] of the first ``count`` images of each class: no picking. Where a class
     has fewer, all show as many as that one. Raises DataError for a class without images."""
-    numbers = split.labels.bincount(minlength=int(split.labels.max()) + 1)
+    numbers = split.labels.bincount(minlength=classes)
     if not numbers.all():
         raise DataError(f"There is no image of class {int(numbers.argmin())} to show.")
     count = min(count, int(numbers.min()))

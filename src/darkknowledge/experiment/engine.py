@@ -21,7 +21,7 @@ from typing import Any
 from darkknowledge import processes
 from darkknowledge.experiment import survey
 from darkknowledge.records import Store
-from darkknowledge.spec import CONVNETS, RunSpec
+from darkknowledge.spec import RunSpec
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 #: Arguments, and a variable, that may send jobs to other machines.
@@ -30,7 +30,8 @@ EXECUTOR_VARIABLE = "SNAKEMAKE_PROFILE"
 #: What a run asks of the machine that it is sent to, amply: host memory in MB by net (PyTorch
 #: and MNIST take 1,000, CUDA some thousand more), and this many times the minutes that the stored
 #: runs suggest, for its machine may be slower and loads PyTorch and the data first.
-MEMORY = {"mlp": 2_000, **dict.fromkeys(CONVNETS, 4_000), "cuda": 8_000}
+MEMORY = {"mlp": 2_000, "cuda": 8_000}
+MEMORY_OF_OTHERS = 4_000
 TIMES, START_MINUTES, UNMEASURED_MINUTES = 3, 5, 240
 
 
@@ -67,13 +68,14 @@ def complete(
     or could not start."""
     if importlib.util.find_spec("snakemake") is None:
         raise RuntimeError(
-            "Snakemake is not installed: run uv pip install 'snakemake>=9.20' (make setup does), "
-            "or install this package with its extra cluster."
+            "Snakemake is not installed: install this package with its extra cluster, as make setup does "
+            "on Python 3.11 to 3.13."
         )
     elsewhere = EXECUTOR_VARIABLE in os.environ or any(
         word.split("=")[0] in EXECUTORS for word in arguments
     )
     outcome, waiting = survey.survey(specs, store, elsewhere=elsewhere)
+    before = set(outcome.diverged)
     if not waiting:
         return outcome
     folder = store.engine_folder()
@@ -103,7 +105,7 @@ def complete(
             outcome.failed[spec.run_id] = survey.no_teacher(spec)
         else:
             outcome.not_started.append(spec)
-    if code and not outcome.failed and not outcome.diverged:
+    if code and not outcome.failed and not outcome.diverged.keys() - before:
         raise RuntimeError(f"Snakemake ended with exit code {code}; what it said is above.")
     if not outcome.failed:
         shutil.rmtree(folder, ignore_errors=True)
@@ -132,7 +134,9 @@ def plan(
             "record": record(spec),
             "teacher": teacher(spec.teacher),
             "priority": len(waiting) - place,
-            "mem_mb": MEMORY["cuda" if spec.device == "cuda" else spec.model.name],
+            "mem_mb": MEMORY.get(
+                "cuda" if spec.device == "cuda" else spec.model.name, MEMORY_OF_OTHERS
+            ),
             "minutes": minutes(throughput.seconds(spec)),
             "gpu": int(spec.device == "cuda"),
         }

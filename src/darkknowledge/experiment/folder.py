@@ -48,11 +48,6 @@ class Folder:
         part = self.root if len(self.files) == 1 else path.relative_to(self.root).parts[0]
         return self.classes.index(path.relative_to(self.root / part).parts[0])
 
-    def counts(self) -> list[list[int]]:
-        """Of each part the number of images of each class."""
-        labels = ([self.label(path) for path in part] for part in self.files)
-        return [np.bincount(part, minlength=len(self.classes)).tolist() for part in labels]
-
     def signature(self) -> str:
         """A hash of names, sizes and times: as long as it stays, the images are taken for the same."""
         states = ((p, p.stat()) for part in self.files for p in part)
@@ -96,7 +91,8 @@ def find(root: Path) -> Folder:
         if len(files) < fewest:
             have = f"only {len(files)} image{'s'[: len(files) != 1]}"
             raise DataError(f"The class {name!r} of {parts[0]} has {have}: it needs {fewest}.")
-    if len(found) > 1 and (odd := set(found[0]) ^ set(found[1])):
+    empty = {name for name, files in found[-1].items() if not files}
+    if len(found) > 1 and (odd := set(found[0]) ^ set(found[1]) | empty):
         where = f"{parts[0].name}/ and {parts[1].name}/"
         raise DataError(f"The class {min(odd)!r} of {root} is not in both of {where}.")
     every = tuple(tuple(p for files in part.values() for p in files) for part in found)
@@ -110,6 +106,13 @@ def _images(part: Path) -> dict[str, list[Path]]:
         within = (p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
         found[folder.name] = sorted(p for p in within if p.name[0] != "." and p.is_file())
     return found
+
+
+def unused(folder: Folder) -> list[Path]:
+    """Other folders for a test, beside the one that is used."""
+    names = {path.relative_to(folder.root).parts[0] for part in folder.files for path in part}
+    beside = folder.root.iterdir() if len(folder.files) > 1 else ()
+    return sorted(p for p in beside if p.name.lower() in (*TRAINS, *TESTS) and p.name not in names)
 
 
 def left_out(folder: Folder) -> Counter[str]:
@@ -178,7 +181,12 @@ def _test_apart(parts: tuple[Split, ...]) -> tuple[Split, ...]:
         return parts
     whole = parts[0]
     test, train = data.stratified(whole.labels, round(TEST_SHARE * len(whole)), data.SPLIT_SEED)
-    return whole.take(train), whole.take(test)
+    tested = torch.zeros(len(whole), dtype=torch.bool).index_fill(0, test, True)
+    for label in whole.labels.unique():  # a small class may get none, and every one is tested
+        of_class = whole.labels == label
+        if not (tested & of_class).any():
+            tested[of_class.nonzero()[0]] = True
+    return whole.take(~tested), whole.take(tested)
 
 
 def _decoded(folder: Folder, files: tuple[Path, ...], side: int, grey: bool) -> Split:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from tqdm import tqdm
 
-from darkknowledge.experiment.survey import Throughput, images, in_words
+from darkknowledge.experiment.survey import Throughput, in_words, portion
 from darkknowledge.spec import RunSpec
 
 #: Seconds between two lines where every line stays; a long training speaks less often.
@@ -24,7 +24,7 @@ class Progress:
     or a notebook, which keep everything, as a plain line now and then.
 
     The time left is the time so far, in the ratio of what is left to what is done; runs count by
-    their expected seconds, or by their images while nothing was measured."""
+    their expected seconds, or by their epochs while nothing was measured."""
 
     def __init__(self, throughput: Throughput, *, shown: bool = True) -> None:
         self._throughput = throughput
@@ -87,7 +87,7 @@ class Progress:
         every = (*done, *waiting, *running)
         work = {spec.run_id: self._throughput.seconds(spec) for spec in every}
         if any(map(math.isnan, work.values())):
-            work = {spec.run_id: images(spec) for spec in every}
+            work = {spec.run_id: spec.recipe.epochs * portion(spec) for spec in every}
         finished = sum(work[spec.run_id] for spec in done)
         for spec in running:
             share = min(1.0, self._epochs[spec.run_id] / max(1, spec.recipe.epochs))

@@ -18,7 +18,7 @@ from darkknowledge.experiment.cards import Card, WeightsError, card_path, read_c
 from darkknowledge.experiment.training import logits
 from darkknowledge.layout import ROUNDING, Record
 from darkknowledge.records import Store, atomic_write
-from darkknowledge.spec import DataSpec, ModelSpec
+from darkknowledge.spec import CLASS_NAMES, DIGITS, DataSpec, ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def predict(
     model: nn.Module, card: Card, path: Path, invert: bool | None = None
 ) -> dict[str, float]:
     """The probability of each class for an image file. Raises WeightsError."""
-    digits = card.data.name.startswith("mnist")
+    digits = CLASS_NAMES.get(card.data.name) == DIGITS
     with torch.no_grad():
         rows = model(data.scaled(read_image(path, card.shape, digits, invert)[None])).softmax(1)
     return dict(zip(card.classes, rows[0].tolist(), strict=True))

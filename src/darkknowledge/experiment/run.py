@@ -71,7 +71,8 @@ def execute(
     with store.lock(spec.run_id):
         if record := usable():  # another process was faster
             return record
-        if note := store.diverged(spec.data.name, spec.run_id):
+        known = stored(spec, store)
+        if not known and (note := store.diverged(spec.data.name, spec.run_id)):
             raise NonFiniteLoss(note["reason"])
         store.set_aside(spec.data.name, spec.run_id)
         if spec.teacher:
@@ -79,19 +80,24 @@ def execute(
         try:
             made, weights = _train(spec, store, data_root, on_epoch)
         except NonFiniteLoss as error:
+            if known:
+                raise _not_reproduced(spec, known) from error
             told = {"run_id": spec.run_id, "label": spec.label, "spec": spec.full()}
             told |= {"reason": str(error), "provenance": _circumstances(spec)}
             store.write_diverged(spec.data.name, told)
             raise
-        known = stored(spec, store)
         if known and known["weights_sha256"] != made["weights_sha256"]:
-            raise NotReproduced(
-                f"{spec.label} was trained again for its weights and came out otherwise than its "
-                f"record, which stays: copy {store.weights_path(spec.run_id).name} from where it was "
-                f"trained ({known['provenance']['device_name']})."
-            )
+            raise _not_reproduced(spec, known)
         atomic_write(store.weights_path(spec.run_id), weights)
         return known or store.write(spec.data.name, made)
+
+
+def _not_reproduced(spec: RunSpec, known: Record) -> NotReproduced:
+    return NotReproduced(
+        f"{spec.label} was trained again for its weights and came out otherwise than its record, which "
+        f"stays: copy {spec.run_id}.safetensors from where it was trained "
+        f"({known['provenance']['device_name']})."
+    )
 
 
 def network(spec: RunSpec, shape: tuple[int, ...]) -> models.Network:
@@ -183,10 +189,12 @@ def _train(
         final[name] = metrics.report(*all_logits[name], said.of(name).cpu() if said else None)
     rounded = outputs(models.int8(final_model), dataset.test)
     classes = spec.data.classes
-    store.keep(spec.data.name, LABELS, as_text(dataset.test.labels, classes).encode())
-    sheet = data.contact_sheet(dataset.test, data.examples(dataset.test))
-    store.keep(spec.data.name, EXAMPLES, sheet)
-    store.keep(spec.data.name, CLASSES, "\n".join(dataset.classes).encode())
+    about = {
+        LABELS: as_text(dataset.test.labels, classes).encode(),
+        CLASSES: "\n".join(dataset.classes).encode(),
+        EXAMPLES: data.contact_sheet(dataset.test, data.examples(dataset.test, classes)),
+    }
+    store.keep(spec.data.name, about)
     without, both = list(spec.data.unseen), (all_logits["validation"], all_logits["test"])
     unseen = metrics.bias_shifts(*both, without) if without else None
     images = len(dataset.train) * spec.recipe.epochs
@@ -267,7 +275,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> str:
-    """The git commit of this code when it was loaded, or an empty string outside a repository."""
+    """The git commit of this code when it was first asked for; empty outside a repository."""
     words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(words, capture_output=True, timeout=10, check=True)

@@ -9,20 +9,20 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from darkknowledge import devices
 from darkknowledge.devices import side_by_side, trainable
-from darkknowledge.layout import Record
+from darkknowledge.layout import UNKNOWN, Record, made_on, processor_words
 from darkknowledge.questions.base import Planned
 from darkknowledge.records import Run, Store
-from darkknowledge.spec import DEVICES, RunSpec
+from darkknowledge.spec import DEVICES, FINGERPRINTS, RunSpec
 
 
 @dataclass
 class Outcome:
     """What became of a list of runs: lists of specs; messages, by run, of those that failed, and of
-    those that diverged, now or before, with their students."""
+    those that diverged, now or before, with their students; the processor, by run, of those whose block
+    was begun ``elsewhere``."""
 
     stored: list[RunSpec] = field(default_factory=list)
     trained: list[RunSpec] = field(default_factory=list)
@@ -31,11 +31,13 @@ class Outcome:
     not_started: list[RunSpec] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     diverged: dict[str, str] = field(default_factory=dict)
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether every run now has a record, or is known to have none because it diverged."""
-        return not (self.no_device or self.no_time or self.not_started or self.failed)
+        left = self.no_device or self.no_time or self.not_started or self.failed
+        return not (left or self.elsewhere)
 
 
 def named(specs: Iterable[RunSpec]) -> list[Run]:
@@ -89,29 +91,45 @@ def default_jobs(specs: list[RunSpec]) -> int:
 # -- processors -------------------------------------------------------------------------------------
 
 
-def processor_words(processor: Mapping[str, Any]) -> str:
-    """A type of processor in words, as "AuthenticAMD AVX512 with bf16"."""
-    bf16 = "with" if processor["bf16"] else "without"
-    return f"{processor['vendor']} {processor['capability']} {bf16} bf16"
+def startable(planned: Iterable[Planned], store: Store) -> tuple[list[RunSpec], dict[str, str]]:
+    """The planned runs, each once, without those that are missing and whose block was begun on another
+    type of processor; and these, by id, with that type: on one data set all runs of a block come from
+    one type, so that both sides of a comparison do."""
+    planned = list(planned)
+    begun, missing = defaultdict[tuple[str, str, int], set[str]](set), list[Planned]()
 
+    def block(one: Planned) -> tuple[str, str, int]:
+        return one.spec.data.name, one.spec.device, one.block
 
-def begun_elsewhere(planned: Iterable[Planned], store: Store) -> dict[str, str]:
-    """The missing runs, by id, whose block was begun on another type of processor, which is named: on
-    one data set all runs of a block come from one type, so that both sides of a comparison do."""
-    begun, missing = defaultdict[tuple[str, int], set[str]](set), list[Planned]()
     for one in planned:
         record = store.read(one.spec.data.name, one.spec.run_id)
         if not record:
             missing.append(one)
-        elif processor := record["provenance"].get("processor"):
-            begun[one.spec.data.name, one.block].add(processor_words(processor))
-    missing = [one for one in missing if (one.spec.data.name, one.block) in begun]
-    here = processor_words(devices.processor()) if missing else ""  # which loads torch
-    return {
+        elif (made := made_on(record)) != UNKNOWN:
+            begun[block(one)].add(made)
+    missing = [one for one in missing if block(one) in begun]
+    kinds = {one.spec.device for one in missing}
+    here = {kind: made_here(kind) for kind in kinds if devices.available(kind)}  # which loads torch
+    elsewhere = {
         one.spec.run_id: ", ".join(sorted(types))
         for one in missing
-        if (types := begun[one.spec.data.name, one.block]) != {here}
+        if one.spec.device in here and (types := begun[block(one)]) != {here[one.spec.device]}
     }
+    return [spec for spec in specs(planned) if spec.run_id not in elsewhere], elsewhere
+
+
+def begun_elsewhere(runs: Mapping[str, str]) -> list[str]:
+    """What to tell of the runs that :func:`startable` leaves, a line for each type of processor."""
+    return [
+        f"{count} runs belong to blocks that were begun on another processor, where they can be "
+        f"trained: {processor}"
+        for processor, count in Counter(runs.values()).items()
+    ]
+
+
+def made_here(device: str) -> str:
+    """What :func:`darkknowledge.layout.made_on` says of a run that is trained here."""
+    return devices.device_name(device) if device == "cuda" else processor_words(devices.processor())
 
 
 # -- time -------------------------------------------------------------------------------------------
@@ -123,6 +141,8 @@ class Throughput:
     def __init__(self, store: Store, specs: list[RunSpec]) -> None:
         self._rates: dict[tuple[object, ...], list[float]] = {}
         self._usual: dict[tuple[object, ...], float] = {}
+        #: Training images of data sets of a user's own, without those held out.
+        self._own: dict[str, float] = {}
         for spec in specs:
             if record := store.read(spec.data.name, spec.run_id):
                 self.note(spec, record)
@@ -131,19 +151,24 @@ class Throughput:
         """Learn from a finished run. The usual rate is a median: a machine that is suspended or busy
         for a while makes some runs slow, which says nothing of the others."""
         rate, kind = record["provenance"]["images_per_second"], self._kind(spec)
+        if spec.data.name not in SIZES:
+            self._own[spec.data.name] = record["provenance"]["training_images"] / portion(spec)
         if rate > 0:
             self._rates.setdefault(kind, []).append(rate)
             self._usual[kind] = statistics.median(self._rates[kind])
 
     def seconds(self, spec: RunSpec) -> float:
         """The estimate. A net that was not measured yet counts like the slowest of its name that was,
-        or else of any, on its device type; NaN where there is none."""
+        or else of any, on its device type; NaN where there is none, or where nobody knows how many images
+        its data set has."""
         if spec.recipe.epochs == 0:
             return 1.0
-        kind = self._kind(spec)
+        kind, data = self._kind(spec), spec.data
+        known = SIZES[data.name] - data.validation if data.name in SIZES else math.nan
+        size = self._own.get(data.name, known)
         for same in (len(kind), 2, 1):
             if alike := [r for k, r in self._usual.items() if k[:same] == kind[:same]]:
-                return images(spec) / min(alike)
+                return spec.recipe.epochs * portion(spec) * size / min(alike)
         return math.nan
 
     def together(self, specs: list[RunSpec]) -> str:
@@ -164,14 +189,19 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def images(spec: RunSpec) -> float:
-    """Images that a run trains on, each once per epoch, as if all classes had as many."""
+#: Training images of the data sets that are known, with those that are held out.
+SIZES = {
+    **dict.fromkeys(FINGERPRINTS, 50_000),
+    **dict.fromkeys(("mnist", "fashion_mnist"), 60_000),
+    **dict.fromkeys(("mnist5k", "mnist5k_rgb"), 4_000),
+}
+
+
+def portion(spec: RunSpec) -> float:
+    """Which part of its data set's training images a run learns from, as if all classes had as many."""
     own = spec.data
-    sizes = {"mnist": 60_000, "fashion_mnist": 60_000, "mnist5k": 4_000, "mnist5k_rgb": 4_000}
-    size = sizes.get(own.name, 50_000)
     share = 1 - own.share if own.complement else 1.0 if own.unlabelled else own.share
-    share *= 1 - len(own.unseen) / own.classes
-    return spec.recipe.epochs * (size - own.validation) * share
+    return share * (1 - len(own.unseen) / own.classes)
 
 
 # -- in words ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pandas as pd
 
 from darkknowledge.evidence import text
 from darkknowledge.evidence.claims import Claim
+from darkknowledge.layout import made_on
 from darkknowledge.records import read_csv
 from darkknowledge.spec import ModelSpec
 
@@ -39,10 +40,6 @@ def _facts(rows: pd.DataFrame) -> dict[str, str]:
         named = {"Python": "python", "PyTorch": "torch", "torchvision": "torchvision"}
         return ", ".join(f"{name} {of[key].split('+')[0]}" for name, key in named.items())
 
-    def processor(p: dict[str, Any] | None) -> str:
-        known = p and f"{p['vendor']}, {p['capability']}, {'bf16' if p['bf16'] else 'no bf16'}"
-        return known or "not recorded"
-
     return {
         "data": _counted(p["data"] for p in about),
         "fingerprint (SHA-256)": _counted(r["spec"]["data"]["fingerprint"][:16] for r in records),
@@ -51,7 +48,7 @@ def _facts(rows: pd.DataFrame) -> dict[str, str]:
         "test images": _span(r["test"]["n"] for r in records),
         "records": text.number(len(records), 0),
         "blocks": _span(rows["block"]),
-        "processors": _counted(processor(p.get("processor")) for p in about),
+        "processors": _counted(map(made_on, records)),
         "machines": _counted(f"{p['device_name']}, threads per run: {p['threads']}" for p in about),
         "precision": _counted(r["spec"]["precision"] for r in records),
         "versions": _counted(versions(p["versions"]) for p in about),

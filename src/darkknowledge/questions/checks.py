@@ -1,6 +1,6 @@
 """What a parameter may be: the kinds of values, as annotations, and the check that reads them.
 
-``temperature: Temperature`` says that a number above 0 is due; :func:`checked` refuses everything else
+``temperature: Temperature`` says which numbers are due; :func:`checked` refuses everything else
 by its name, in one sentence."""
 
 from typing import Annotated, Any, get_args, get_origin, get_type_hints

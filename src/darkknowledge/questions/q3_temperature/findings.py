@@ -24,9 +24,9 @@ def nets(f: Findings) -> list[str]:
     return [student, *sorted(others, key=units, reverse=True)]
 
 
-def units(net: str) -> int:
-    """Of its first hidden layer."""
-    return ModelSpec.named(net).hidden[0]
+def units(net: str) -> float:
+    """Of its first hidden layer; infinitely many where its name gives none."""
+    return next(iter(ModelSpec.named(net).hidden), math.inf)
 
 
 def temperatures(f: Findings, low: float = 0, high: float = math.inf, **where: Any) -> list[float]:
