@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,8 @@ def spoiled(root: Path, how: str) -> Path:
     """A folder that nothing can be learned from."""
     if how == "absent":
         return root / "nothing"
+    if how == "no text" and sys.platform == "darwin":
+        pytest.skip("macOS has no such file names")
     counts = {"one class": {"zero": 9}, "two images": {"zero": 9, "one": 2}}
     counts |= {"two lines": {"zero\nnought": 9, "one": 9}, "no text": {"z\udcff": 9, "one": 9}}
     counts |= {"tests": {"test/zero": 9, "test/one": 9, "val/zero": 9, "val/one": 9}}

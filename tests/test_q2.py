@@ -51,6 +51,11 @@ def test_other_outcomes_have_their_own_words(kd, verdict, words):
     assert told(f).startswith(words) and "Yes" not in told(f)
 
 
+def test_a_teacher_that_is_worse_leaves_no_gap_to_close():
+    f = found("q2", errors(teacher=70))
+    assert f.claims["kd_vs_hard"].better and "gap" not in told(f) + told(f, "headline")
+
+
 @pytest.mark.parametrize(("blocks", "shown"), [(1, False), (4, False), (5, True)])
 def test_a_family_without_the_blocks_for_a_verdict_is_hidden_and_the_first_is_not(blocks, shown):
     def measured(planned):

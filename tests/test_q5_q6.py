@@ -22,14 +22,14 @@ OUTCOMES = [
      ["**A weaker teacher can help and harm"], ["does as well", "**Try label smoothing first"]),
     ({"images": -3, "digits": -9, "label_smoothing": 20},
      Verdict.BETTER_SLIGHTLY, "better at every weight",
-     ["**A teacher need not be better"], ["which needs no teacher, it is better"]),
+     ["**A teacher need not be better"], ["needs no teacher, it is better", "**Weigh a second training"]),
     ({"images": 30, "digits": 9, "by_strong": -20}, Verdict.WORSE, "worse at every weight",
      ["smaller one gains", "**Let the larger"], ["no teacher, it is worse", "**Training the same"]),
     ({"images": 2, "digits": 9, "by_strong": 20}, Verdict.WORSE_SLIGHTLY, "worse at every weight",
      ["smaller one loses", "**A weaker teacher is not worth"], ["**Training the same"]),
     ({"digits": lambda a: 9 if a > 0.6 else 0}, Verdict.EQUIVALENT, "At α = 0.9 it is worse.",
      ["**A weaker teacher is not worth"], ["**Training the same"]),
-    ({"noise": 25}, Verdict.IMPRECISE, "the interval lies between", [], []),
+    ({"noise": 25}, Verdict.IMPRECISE, ": too imprecise to tell, between", [], []),
 ]  # fmt: skip
 
 

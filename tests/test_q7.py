@@ -50,6 +50,14 @@ WORDS = {
 }
 
 
+def test_confidence_is_not_credited_with_a_gain_that_there_is_not():
+    made = {"hard": 100, "confidence_only": 130}
+    f = found("q7", lambda planned: made.get(planned.arm, 110) - jitter(planned))
+    assert f.claims["kd_vs_confidence_only"].better
+    said = told(f) + told(f, "headline") + told(f, "caption")
+    assert "ostly" not in said and "of the gain" not in said
+
+
 @pytest.mark.parametrize("outcome", WORDS)
 def test_each_outcome_has_its_own_words(outcome):
     f = forced(outcome, ("kd",))

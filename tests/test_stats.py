@@ -54,6 +54,14 @@ def test_images_that_all_behave_alike_leave_the_interval_over_blocks(values, lev
     assert (one.mean, one.low, one.high) == pytest.approx((due.mean, due.low, due.high), abs=1e-6)
 
 
+def test_allowing_for_other_images_never_makes_an_interval_narrower():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        table = rng.choice([-1, 0, 1], p=[0.02, 0.96, 0.02], size=(6, 100))
+        one, over_blocks = st.crossed(table), st.mean(list(table.sum(1)))
+        assert one.low <= over_blocks.low + 1e-9 and over_blocks.high <= one.high + 1e-9
+
+
 @pytest.mark.parametrize("of_blocks", [0, 0.05, 0.2])
 def test_an_interval_over_blocks_and_images_covers_the_truth_of_other_images(of_blocks):
     """Of 4,000 studies on images and blocks drawn anew; alone, that over blocks misses it."""

@@ -64,7 +64,8 @@ def test_status_train_and_the_report_count_alike(store, no_gpu):
         survey.counts("quick", planned, outcome),
         str(Paper.load("quick", store.root).progress()),
     )
-    assert line.startswith(f"quick: {told} runs stored, 1 dive")
+    stored, _, lost = told.partition(" (1 diverged")
+    assert line.startswith(f"quick: {stored} runs stored, 1 dive") and lost
     stored, every = map(int, re.search(r"(\d+) of (\d+) runs", line).groups())
     others = [int(n) for n in re.findall(r"(\d+) (?:diverged|missing|wait)", line)]
     assert stored == len(outcome.stored) == len(specs[::3])
@@ -83,7 +84,7 @@ def test_a_run_is_stored_diverged_or_missing_and_never_two_of_them(store):
     found = store.progress([*survey.named(specs), *survey.named(specs)])
     assert found.stored == [s.run_id for s in (teacher, kept, heir)]
     assert found.diverged == [s.run_id for s in (lost, orphan, second)]
-    assert found.missing == [due.run_id] and str(found) == "3 of 7"
+    assert found.missing == [due.run_id] and str(found) == "3 of 7 (3 diverged)"
     outcome, missing = survey.survey(specs, store)
     assert set(outcome.diverged) == set(found.diverged)
     assert outcome.diverged[lost.run_id] == "It is not finite."

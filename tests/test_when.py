@@ -31,6 +31,10 @@ OUTCOMES = {
 }
 
 
+#: A row of the table names its data where they are not those of Q2.
+WEAKER = "Only a weaker teacher (a subset of MNIST in colour)"
+
+
 @pytest.fixture(scope="module")
 def findings():
     return {
@@ -83,7 +87,7 @@ def test_a_weaker_teacher_that_helps_only_larger_networks_is_worth_a_try(finding
     known, large = judged(findings, "equivalent"), judged(findings, "better")
     advice = "what to do", "worth here"
     without, beside = (
-        situations(known, also).set_index("situation").loc["Only a weaker teacher", [*advice]]
+        situations(known, also).set_index("situation").loc[WEAKER, [*advice]]
         for also in ({}, large)
     )
     told = text.told(large["q5"].claims["by_weak_vs_hard"])
@@ -96,7 +100,7 @@ def test_a_weaker_teacher_that_helps_only_larger_networks_is_worth_a_try(finding
 def test_what_is_not_measured_has_no_row(findings):
     whole = list(situations(judged(findings, "better"))["situation"])
     rest = situations(judged(findings, "better", but=("q2.kd_vs_hard", "q5.by_weak_vs_hard")))
-    lost = {"Labels for all images, augmentation for the teacher alone", "Only a weaker teacher"}
+    lost = {"Labels for all images, augmentation for the teacher alone", WEAKER}
     assert list(rest["situation"]) == [one for one in whole if one not in lost]
     assert len(situations({})) == 0
     some = situations({"q2": judged(findings, "better")["q2"]})

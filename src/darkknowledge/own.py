@@ -68,7 +68,8 @@ def new(request: Request) -> list[str]:
     target = config.project_root() / "params" / request.name
     known = (*config.book("setup"), *config.book("recipe"), *FINGERPRINTS)
     if target.exists() or request.name in known:
-        there = (target, config.project_root() / "results" / "runs" / request.name)
+        results = Store(config.project_root() / "results").labels_path(request.name).parent
+        there = (target, results)
         gone = " and ".join(str(path) for path in there if path.exists())
         what = f", or delete {gone} first" if target.exists() else ""
         raise SpecError(

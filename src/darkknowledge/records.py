@@ -137,7 +137,8 @@ class Progress:
 
     def __str__(self) -> str:
         planned = len(self.stored) + len(self.diverged) + len(self.missing)
-        return f"{len(self.stored)} of {planned}"
+        lost = f" ({len(self.diverged)} diverged)" if self.diverged else ""
+        return f"{len(self.stored)} of {planned}{lost}"
 
 
 def named_in(frame: pd.DataFrame) -> Iterator[Run]:

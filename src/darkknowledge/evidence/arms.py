@@ -7,7 +7,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#000000 #E69F00 #56B4E9 #009E73 #0072B2 #D55E00 #CC79A7".split()
 )
 GREY = "#767676"
-#: What an arm learns from, in the order in which figures group them.
+#: What an arm learns from: how figures group them.
 NO_TEACHER, BROKEN_TEACHER, REAL_TEACHER = "no teacher", "altered soft labels", "real teacher"
 JITTERED = "jittered images"
 
@@ -43,7 +43,8 @@ ARMS = {
     "by_strong": Arm("taught by a larger network", REAL_TEACHER, BLUE, "^"),
     "uniform_teacher": Arm("uniform teacher", BROKEN_TEACHER, GREY, "."),
     "shuffled_teacher": Arm("soft labels of other images", BROKEN_TEACHER, GREY, "."),
-    "untrained_teacher": Arm("untrained teacher", BROKEN_TEACHER, GREY, "."),
+    "untrained_teacher": Arm("taught by an untrained teacher", BROKEN_TEACHER, GREY, "."),
+    "teacher_untrained": Arm("the teacher, untrained", BROKEN_TEACHER, GREY, "."),
     "label_smoothing_strong": Arm("label smoothing, too strong", NO_TEACHER, GREY, "."),
     "target_part": Arm("target part only", BROKEN_TEACHER, GREEN, "<"),
     "nontarget_part": Arm("non-target part only", BROKEN_TEACHER, GREEN, ">"),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -67,31 +67,50 @@ def dot(
     )  # fmt: skip
 
 
+def _bounded(found: Effect, fewest: int) -> Effect:
+    """Without an interval if there are fewer blocks."""
+    return found if found.n >= fewest else replace(found, low=math.nan, high=math.nan)
+
+
+def words(label: str) -> str:
+    """What an arm is called, with its index as matplotlib writes it."""
+    return label.replace("KD reg", r"KD$_{\mathrm{reg}}$")
+
+
 def series(
-    axis: Axes, samples: Mapping[float, Sample], look: Arm, levels: Mapping[float, float] = {}
+    axis: Axes,
+    samples: Mapping[float, Sample],
+    look: Arm,
+    levels: Mapping[float, float] = {},
+    fewest: int = 2,
 ) -> None:
     """Samples by their place on the horizontal axis, joined by a line; ``levels`` of their intervals, by
-    the same places."""
+    the same places; none is drawn for fewer than ``fewest`` blocks."""
     means = [sample.mean for sample in samples.values()]
     axis.plot(list(samples), means, color=look.colour, linewidth=1.3, zorder=1.8)
     for place, sample in samples.items():
-        found = sample.effect(levels.get(place, LEVEL))
+        found = _bounded(sample.effect(levels.get(place, LEVEL)), fewest)
         dot(axis, found, place, sample.values.values(), look, vertical=True)
 
 
-def grouped(groups: Mapping[str, Sequence[Row]]) -> tuple[Figure, Sequence[Axes]]:
+def grouped(
+    groups: Mapping[str, Sequence[Row]], apart: str = "", fewest: int = 2
+) -> tuple[Figure, Sequence[Axes]]:
     """Differences as dot plots: a panel of rows for each group that has any, the first row on top,
-    under each other, with a shared horizontal axis and a line at 0."""
+    under each other, with a line at 0 and a shared horizontal axis, but for the group that stands
+    ``apart``; no interval is drawn for fewer than ``fewest`` blocks."""
     shown = {title: rows[::-1] for title, rows in groups.items() if rows}
     counts = [len(rows) for rows in shown.values()]
     size = WIDTH, 0.7 + 0.27 * sum(counts) + 0.25 * len(counts)
-    figure, axes = plt.subplots(
-        len(shown), 1, squeeze=False, sharex=True, figsize=size, height_ratios=counts
-    )
+    figure, axes = plt.subplots(len(shown), 1, squeeze=False, figsize=size, height_ratios=counts)
+    alike = [a for a, title in zip(axes[:, 0], shown, strict=True) if title != apart]
+    for axis in alike[:-1]:
+        axis.sharex(alike[-1])
+        axis.tick_params(labelbottom=False)
     for axis, (title, rows) in zip(axes[:, 0], shown.items(), strict=True):
         for height, row in enumerate(rows):
-            single = row.sample.values.values()
-            dot(axis, row.sample.effect(row.level), height, single, row.look)
+            found = _bounded(row.sample.effect(row.level), fewest)
+            dot(axis, found, height, row.sample.values.values(), row.look)
         axis.set_yticks(range(len(rows)), [row.name for row in rows])
         axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.grid(axis="y", visible=False)

@@ -61,7 +61,8 @@ def mean(values: Sequence[float], level: float = LEVEL) -> Effect:
 def crossed(counts: Sequence[np.ndarray], level: float = LEVEL) -> Effect:
     """The mean of counts, one per block, each given as a number for each of the same images, with an
     interval over other blocks and other images: blocks and images are crossed random effects, whose
-    variances add up (Searle, Casella & McCulloch 1992, chapter 4). NaN without two blocks."""
+    variances add up (Searle, Casella & McCulloch 1992, chapter 4); an estimate of that of the images
+    that falls below 0 counts as 0. NaN without two blocks."""
     found = mean([float(np.sum(count)) for count in counts], level)
     if found.n < 2:
         return found
@@ -70,8 +71,8 @@ def crossed(counts: Sequence[np.ndarray], level: float = LEVEL) -> Effect:
     by_block, by_image = table.mean(1, keepdims=True), table.mean(0)
     rest = ((table - by_block - by_image + table.mean()) ** 2).sum() / ((n - 1) * (images - 1))
     # Either part holds the variance of what is left, by image and block, which counts once.
-    parts = images * by_block.var(ddof=1) / n, by_image.var(ddof=1), -rest / n
-    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * math.sqrt(images * max(0, sum(parts)))
+    parts = images * by_block.var(ddof=1) / n, max(0, by_image.var(ddof=1) - rest / n)
+    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * math.sqrt(images * sum(parts))
     return Effect(n, found.mean, found.mean - half, found.mean + half, math.nan, level)
 
 

@@ -66,7 +66,7 @@ def _amount(claim: Claim, value: float) -> str:
 
 def _unit(claim: Claim, value: float) -> str:
     one = claim.unit.removesuffix("s")
-    return one if errors(abs(value)) in ("1", "1.0") else claim.unit
+    return one if float(_amount(claim, abs(value)).replace(",", "")) == 1 else claim.unit
 
 
 def _direction(claim: Claim, value: float) -> str:
@@ -90,6 +90,8 @@ def bounds(claim: Claim) -> str:
     if found.decided:
         low, high = sorted((abs(found.low), abs(found.high)))
         return f"{_amount(claim, low)} to {_amount(claim, high)}"
+    if found.low == found.high:  # no block shows any difference
+        return "at zero"
     down, up = (_direction(claim, value) for value in (found.low, found.high))
     ends = _amount(claim, -found.low), _amount(claim, found.high)
     return f"between {ends[0]} {_unit(claim, found.low)} {down} and {ends[1]} {up}"

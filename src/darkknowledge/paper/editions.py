@@ -73,6 +73,6 @@ def with_answers(readme: str, paper: Paper) -> str:
     if not begin or not end:
         raise RuntimeError(f"README.md has no place for the answers between {BEGIN} and {END}.")
     figure = f"![Differences from hard labels by arm](report/published/{FIGURES}/{SHOWN})"
-    stored = f"{paper.progress()} planned runs are stored (fingerprint `{paper.fingerprint}`)."
+    stored = f"Runs stored: {paper.progress()}, fingerprint `{paper.fingerprint}`."
     parts = before + BEGIN, figure, paper.text("readme", "text"), stored, END + after
     return "\n\n".join(parts)

@@ -18,6 +18,7 @@ import pandas as pd
 from darkknowledge.config import project_root
 from darkknowledge.evidence import tables, text
 from darkknowledge.evidence.answers import written
+from darkknowledge.evidence.arms import label
 from darkknowledge.evidence.claims import PRIMARY, Claim, Findings
 from darkknowledge.evidence.stats import FEWEST
 from darkknowledge.paper import appendix, conventions, scorecard
@@ -247,8 +248,8 @@ class Paper:
     # -- words ---------------------------------------------------------------------------------
 
     def text(self, name: str, block: str = "answer") -> str:
-        """A block of the written answer to a question as Markdown; of ``abstract`` and the like, which
-        speak of all questions, the block ``text``."""
+        """A block of the written answer to a question as Markdown, or of ``abstract`` and the like, which
+        speak of all questions."""
         if name in QUESTIONS:
             if name not in self.findings:
                 return ABSENT
@@ -399,6 +400,8 @@ class Paper:
         if name == "q5-gain":  # both teachers on the same axes, larger networks beside them
             every = self.findings.get("q6"), self.beside.get("q5"), self.beside.get("q6")
             shown += filter(None, every)
+        if what == "rivals":
+            shown += filter(None, [self.beside.get(findings.question)])
         found: Figure | None = QUESTIONS[findings.question].exhibits.FIGURES[what](*shown)
         return found
 
@@ -459,10 +462,10 @@ def answers() -> Path:
 
 def diverged(lost: pd.DataFrame) -> str:
     """A sentence on planned runs that diverged."""
-    one, taught = len(lost) == 1, sorted({*lost.loc[lost["arm"] == "kd", "temperature"]})
-    where = f", at T = {text.values(taught)}," if taught else ""
-    said = f"{'One' if one else len(lost)} planned run{'' if one else 's'}{where} diverged"
-    whose = (
-        "a failure of its arm; its block is" if one else "failures of their arms; their blocks are"
-    )
-    return f"{said}: {whose} left out here, as planned."
+    one, rows = len(lost) == 1, lost[["arm", "temperature"]].itertuples(index=False)
+    kinds = {label(arm) + (f" at T = {t:g}" if arm == "kd" else "") for arm, t in rows}
+    said = f"{'One' if one else len(lost)} planned run{'' if one else 's'}"
+    whose = "a failure of its arm" if one else "failures of their arms"
+    left = "its block is" if one else "their blocks are"
+    where = f"{left} left out where {'it is' if one else 'they are'} needed, as planned"
+    return f"{said} ({'; '.join(sorted(kinds))}) diverged: {whose}; {where}."

@@ -6,39 +6,28 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
-from scipy import special
 
 from darkknowledge.evidence import stats, text
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import EMPTY, Measure, Sample
 from darkknowledge.evidence.stats import Effect
 from darkknowledge.questions.registry import QUESTIONS
-from darkknowledge.spec import choose
-
-#: Data sets of published numbers → those of ours beside them, and what theirs then differ in.
-BESIDE = {"mnist": {"mnist": ""}, "cifar10": {"cifar10": "", "cifar10_jpeg": "original images"}}
+from darkknowledge.spec import FINGERPRINTS, choose
 
 
 class Unit(NamedTuple):
-    """How a number is written, and of how many test ``images``: ``factor`` × errors + ``offset``."""
+    """How a number is written, and of how many test ``images``: ``factor`` × errors."""
 
     words: str
     decimals: int = 0
     images: int = 0
     factor: float = 1.0
-    offset: float = 0.0
-
-    def errors(self, value: float) -> float:
-        """The count that a number in this unit stands for."""
-        return (value - self.offset) / self.factor
 
 
 UNITS = {
     "errors of 10000": Unit("errors", 0, 10_000),
     "errors of 1010": Unit("errors of 1,010", 0, 1_010),
     "percent errors of 10000": Unit("% errors", 1, 10_000, 0.01),
-    "percent accuracy": Unit("% accuracy", 2, 10_000, -0.01, 100),
-    "points": Unit("points", 2),
     "parameters": Unit("parameters"),
     "claim": Unit(""),
 }
@@ -47,7 +36,7 @@ UNITS = {
 @dataclass(frozen=True)
 class Row:
     """A published number or claim, and ours, both in the ``unit``: the interval of ours is over blocks,
-    theirs over the images of a single run, or over runs. ``answer`` is ours where it is a claim."""
+    theirs over the images of a single run. ``answer`` is ours where it is a claim."""
 
     id: str
     source: str
@@ -64,13 +53,11 @@ class Row:
         return self.source.rstrip("0123456789").capitalize()
 
     def relative(self, effect: Effect) -> Effect:
-        """As a multiple of theirs, in errors where it tells of images; NaN for claims and gains."""
-        if self.unit in ("claim", "points"):
-            return stats.mean([])
-        errors = UNITS[self.unit].errors
-        values, whole = (effect.mean, effect.low, effect.high), errors(self.published.mean)
-        mean, *ends = (errors(value) / whole for value in values)
-        return Effect(effect.n, mean, min(ends), max(ends), math.nan)
+        """As a multiple of theirs; NaN for claims."""
+        whole = self.published.mean
+        return Effect(
+            effect.n, effect.mean / whole, effect.low / whole, effect.high / whole, math.nan
+        )
 
     @property
     def apart(self) -> bool:
@@ -87,16 +74,15 @@ def rows(findings: Mapping[str, Findings], published: pd.DataFrame) -> list[Row]
     """
     found: list[Row] = []
     for key, row in published.fillna({"recipe_difference": ""}).iterrows():
-        sets = BESIDE[choose("the data set of a published number", row["dataset"], BESIDE)]
+        data = choose("the data set of a published number", row["dataset"], FINGERPRINTS)
         for f in findings.values():
-            here = replace(f, frame=f.frame[f.frame["dataset"].isin(sets)])
+            here = replace(f, frame=f.frame[f.frame["dataset"] == data])
             if not any(here.frame["record"]):
                 continue
             ours, answer = _ours(here, key, row["unit"])
             if ours.values or answer:
-                notes = [row["recipe_difference"], *map(sets.get, here.frame["dataset"].unique())]
-                theirs, differs = _published(row), "; ".join(filter(None, notes))
                 words = row["source"], row["claim"], row["unit"]
+                theirs, differs = _published(row), row["recipe_difference"]
                 found.append(Row(key, *words, theirs, differs, ours.effect(), answer))
                 break
     return found
@@ -106,24 +92,19 @@ def _ours(f: Findings, key: str, unit: str) -> tuple[Sample, str]:
     module: Any = QUESTIONS[f.question].findings
     if unit == "claim":
         return EMPTY, module.literature(f).get(key, "") if hasattr(module, "literature") else ""
-    usual: Measure | str = {
-        "percent accuracy": lambda row: 100 * row["test_accuracy"],
-        "percent errors of 10000": lambda row: 100 * (1 - row["test_accuracy"]),
-    }.get(unit, "test_errors")
+    usual: Measure | str = "test_errors"
+    if unit == "percent errors of 10000":
+        usual = lambda row: 100 * (1 - row["test_accuracy"])  # noqa: E731
     where = getattr(module, "LITERATURE", {}).get(key)
     return f.sample(**{"measure": usual} | where) if where else EMPTY, ""
 
 
 def _published(row: Any) -> Effect:
-    value, n, unit = float(row["value"]), int(row["n"]), UNITS[row["unit"]]
-    low = high = math.nan
-    if n == 1 and unit.images:
-        ends = stats.wilson(unit.errors(value), unit.images)
-        low, high = sorted(unit.offset + unit.factor * end for end in ends)
-    elif n > 1 and not math.isnan(row["spread"]):
-        half = float(special.stdtrit(n - 1, (1 + stats.LEVEL) / 2)) * row["spread"] / math.sqrt(n)
-        low, high = value - half, value + half
-    return Effect(n, value, low, high, math.nan)
+    value, unit = float(row["value"]), UNITS[row["unit"]]
+    if not unit.images:
+        return Effect(1, value, math.nan, math.nan, math.nan)
+    low, high = (unit.factor * end for end in stats.wilson(value / unit.factor, unit.images))
+    return Effect(1, value, low, high, math.nan)
 
 
 def table(found: list[Row]) -> pd.DataFrame:

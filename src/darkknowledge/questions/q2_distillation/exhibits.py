@@ -32,9 +32,7 @@ def differences(f: Findings) -> Figure | None:
     for arm in sorted(found, key=lambda arm: found[arm].mean):
         # What is compared elsewhere has no claim here; its bar is as long as that of a primary one.
         level = claims.get(f"{arm}_vs_hard", f.claims["kd_vs_hard"]).level
-        name = (
-            ARMS[arm].label.removesuffix(f", {JITTERED}").replace("KD reg", r"KD$_{\mathrm{reg}}$")
-        )
+        name = plots.words(ARMS[arm].label.removesuffix(f", {JITTERED}"))
         groups[ARMS[arm].group].append(Row(name, found[arm], ARMS[arm], level))
     figure, axes = plots.grouped(groups)
     plots.line_across(axes, (f.sample(arm="teacher") - hard).mean, "the teacher itself")

@@ -51,11 +51,13 @@ def claims(f: Findings) -> None:
 
     main = temperatures(f, family="main_temperatures")
     claim("above_vs_one", student, [t for t in main if t > ONE], [ONE])
-    high, band = temperatures(f, HIGH), temperatures(f, *BAND)
-    compared = [(net, t) for net in (student, *others[:1]) for t in high if t != REFERENCE]
+    wide = student, *others[:1]
+    compared = [(net, t) for net in wide for t in temperatures(f, HIGH, model=net)]
+    compared = [(net, t) for net, t in compared if t != REFERENCE]
     for net, t in compared:
         claim(f"{net}_t{t:g}_vs_t{REFERENCE:g}", net, [t], [REFERENCE], ALIKE, len(compared))
     narrow = others[-1] if others else ""
+    high, band = temperatures(f, HIGH, model=narrow), temperatures(f, *BAND, model=narrow)
     claim("narrow_vs_one", narrow, band, [ONE], NARROW, 2)
     claim("narrow_vs_high", narrow, band, high, NARROW, 2)
 
@@ -108,6 +110,7 @@ def chosen(f: Findings) -> dict[str, tuple[float, list[float]]]:
 def values(f: Findings) -> dict[str, Any]:
     """Means in errors; whether the student's high temperatures are ``alike``, or which is ``apart``."""
     student, main = nets(f)[0], f.claims["above_vs_one"].data["temperature"]
+    narrow = f.claims["narrow_vs_one"].data["model"]
     above, one = at(f, student, *main), at(f, student, ONE)
     difference = (above - one).pure  # its blocks, and no others, count for both sides
     high = [c for c in f.claims.values() if c.family == ALIKE and c.data["model"] == student]
@@ -119,11 +122,11 @@ def values(f: Findings) -> dict[str, Any]:
     coldest = (low, at(f, student, low).mean) if low < ONE and at(f, student, low).values else None
     return {
         "student": student,
-        "narrow": f.claims["narrow_vs_one"].data["model"],
+        "narrow": narrow,
         "main": main,
         "lost": lost,
         "without_lost": kept.pure.effect(f.claims["above_vs_one"].level),
-        "band": temperatures(f, *BAND),
+        "band": temperatures(f, *BAND, model=narrow),
         "common": sorted({*main} & {*temperatures(f, *BAND)}),
         "high": HIGH,
         "above": [t for t in temperatures(f, HIGH, model=student) if t > HIGH],

@@ -1,5 +1,5 @@
-"""Q5 and Q6, how it is shown: the gain over hard labels against the weight of the soft labels; a table of
-all arms."""
+"""Q5 and Q6, how it is shown: the gain over hard labels against the weight of the soft labels, and beside
+what needs no teacher; a table of all arms."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from darkknowledge.evidence import plots, tables, text
-from darkknowledge.evidence.arms import BLUE, GREY, VERMILION, Arm
+from darkknowledge.evidence.arms import ARMS, BLUE, GREY, VERMILION, Arm
 from darkknowledge.evidence.claims import Findings
+from darkknowledge.evidence.plots import Row
 from darkknowledge.evidence.samples import Sample, bounded
-from darkknowledge.questions.q5_q6_pairs.findings import WORDS, Pair, pairs
+from darkknowledge.evidence.stats import FEWEST
+from darkknowledge.questions.q5_q6_pairs.findings import ARM, TEACHERLESS, WORDS, Pair, pairs
 
 #: Who teaches, as the lines are named, and each marker as a letter.
 TEACHERS = {
@@ -20,6 +22,9 @@ TEACHERS = {
     "by_own": Arm("own kind", colour=BLUE, marker="o"),
 }
 MARKERS = {"v": "\N{BLACK DOWN-POINTING TRIANGLE}", "o": "\N{BLACK CIRCLE}"}
+#: What the arms are called here, and rivals whose claim has another name.
+NAMES = WORDS | {"hard_equal_budget": "hard labels, twice the epochs"}
+RIVALS = {"label_smoothing": "smoothing"}
 #: How far the markers of two teachers stand apart, in weights; panels per row; points per line of names.
 APART, PANELS, LINE = 0.08, 3, 11
 
@@ -37,7 +42,8 @@ class Line:
 
 def gains(*findings: Findings) -> Figure | None:
     """The difference from hard labels against the weight, fewer errors above: a panel per student, in
-    it a line per question, named with the accuracy of its teacher; shaded is what would not matter."""
+    it a line per question, named with the accuracy of its teacher; shaded is what would not matter.
+    Where there is no verdict there is no interval."""
     panels: dict[tuple[str, str], list[Line]] = {}
     for f in findings:
         for pair in pairs(f).values():
@@ -72,7 +78,8 @@ def panel(axis: Axes, lines: list[Line], name: str) -> None:
     for i, line in enumerate(lines):
         look, shift = TEACHERS[line.pair.arm], APART * (i - (len(lines) - 1) / 2)
         samples = {a + shift: sample for a, sample in line.differences.items()}
-        plots.series(axis, samples, look, {a + shift: line.levels[a] for a in line.differences})
+        levels = {a + shift: line.levels[a] for a in line.differences}
+        plots.series(axis, samples, look, levels, FEWEST)
         accuracy = text.percent(line.pair.accuracy["teacher"], 1)
         who = f"{MARKERS[look.marker]} {look.label}: {accuracy}"
         over = 0, 4 + LINE * (len(lines) - 1 - i)
@@ -87,10 +94,37 @@ def panel(axis: Axes, lines: list[Line], name: str) -> None:
     axis.set_title(title, loc="left", fontsize=8, pad=6 + LINE * len(lines))
 
 
+def rivals(f: Findings, large: Findings | None = None) -> Figure | None:
+    """The difference from hard labels of the taught student, and of what needs no teacher: a panel per
+    student, that of ``large`` networks beneath; shaded is what would not matter. Where there is no
+    verdict there is no interval."""
+    groups: dict[str, list[Row]] = {}
+    for one in filter(None, (f, large)):
+        pair = pairs(one)["images"]
+        main = one.claims[f"{pair.arm}_vs_hard"]
+        rows = [Row(NAMES[pair.arm], main.difference.pure, ARMS[pair.arm], main.level)]
+        for arm in TEACHERLESS:
+            level = one.claims.get(f"{RIVALS.get(arm, arm)}_vs_hard", main).level
+            difference = (pair.net(arm) - pair.net("hard")).pure
+            rows.append(
+                Row(plots.words(NAMES.get(arm, ARMS[arm].label)), difference, ARMS[arm], level)
+            )
+        title = f"{text.network(pair.student)}, {pair.data}"
+        groups[title] = [row for row in rows if row.sample.values]
+    if not any(groups.values()):
+        return None
+    figure, axes = plots.grouped(groups, fewest=FEWEST)
+    delta = f.claims[f"{ARM[f.question]}_vs_hard"].delta
+    for axis in axes:
+        axis.axvspan(-delta, delta, color=GREY, alpha=0.15, linewidth=0, zorder=0)
+    axes[-1].set_xlabel("difference in test errors (left: fewer)")
+    return figure
+
+
 def arms(f: Findings) -> pd.DataFrame:
     """All arms, by data set."""
-    return tables.arms(f, WORDS | {"hard_equal_budget": "hard labels, twice the epochs"})
+    return tables.arms(f, NAMES)
 
 
 TABLES = {"arms": arms}
-FIGURES = {"gain": gains}
+FIGURES = {"gain": gains, "rivals": rivals}

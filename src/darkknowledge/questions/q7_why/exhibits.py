@@ -18,7 +18,9 @@ from darkknowledge.questions.q7_why import findings
 from darkknowledge.questions.q7_why.findings import FEW, VIEWS, named, portion, shares
 
 #: The looks of the groups of mechanisms, and of what is done with few labels.
-GROUPS = Arm("", colour=GREEN, marker="^"), Arm("", colour=BLUE), Arm("", colour=PURPLE, marker="s")
+GROUPS = Arm("", colour=GREEN, marker="^"), Arm("", colour=PURPLE, marker="s"), Arm("", colour=BLUE)
+#: The group whose costs are so much larger that they have a scale of their own.
+TRAINING = "taken out of the teacher's training"
 LOOKS = {
     "hard": Arm(FEW["hard"], colour=VERMILION, marker="o"),
     "kd": Arm(FEW["kd"], colour=SKY, marker="^"),
@@ -35,13 +37,13 @@ def taken(f: Findings) -> dict[str, dict[str, tuple[str, int]]]:
             "the target part": ("nontarget_part_vs_kd", 1),
             "nothing: both parts weighted alike": ("decoupled_vs_kd", 1),
         },
-        "taken out of the teacher's training": {
-            f"all but {epochs:,} of {whole:,} epochs": (f"{arm}_vs_kd", 1)
-            for arm, (epochs, whole) in reversed(findings.worse_teachers(f).items())
-        },
         "taken from a student of half the images": {
             "images that the teacher knows": ("other_half_vs_kd_same_half", 1),
             "the teacher (hard labels)": ("other_half_vs_hard_other_half", -1),
+        },
+        TRAINING: {
+            f"all but {epochs:,} of {whole:,} epochs": (f"{arm}_vs_kd", 1)
+            for arm, (epochs, whole) in reversed(findings.worse_teachers(f).items())
         },
     }
 
@@ -60,7 +62,7 @@ def mechanisms(f: Findings) -> Figure | None:
     shown = [title for title, rows in groups.items() if rows]
     if not shown:
         return None
-    figure, axes = plots.grouped(groups)
+    figure, axes = plots.grouped(groups, apart=TRAINING)
     alone = f.sample(arm="hard") - f.sample(arm="kd")
     if alone.values:  # of all images
         whole = [axis for axis, title in zip(axes, shown, strict=True) if "half" not in title]

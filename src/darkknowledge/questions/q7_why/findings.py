@@ -85,7 +85,8 @@ def named(f: Findings) -> dict[str, str]:
 
 
 def values(f: Findings) -> dict[str, Any]:
-    """Means of the arms in errors, the share of the gain that confidence alone loses, and the worse
+    """Means of the arms in errors, the share of the gain that confidence alone loses, whether it brings
+    ``mostly`` all of it, and the worse
     teachers and shares of labels, each with its claims, for the template."""
     errors = {arm: f.sample(arm=arm).mean for arm in f.frame["arm"].unique()}
     hard, main = f.sample(arm="hard"), f.rows(arm="kd").iloc[0]
@@ -101,4 +102,5 @@ def values(f: Findings) -> dict[str, Any]:
             judged = {kind: f.claims[f"{kind}_{name}_vs_hard"] for kind in ("kd", "kd_all")}
             few.append({"share": portion(share), "errors": told} | judged)
     found = {"errors": errors, "lost": 1 - kept.mean, "kept": kept, "worse": worse, "few": few}
+    found["mostly"] = errors["kd"] < errors["hard"] and kept.mean > 0.5
     return {**found, **main[["temperature", "alpha"]]}
