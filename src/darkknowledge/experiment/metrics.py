@@ -79,7 +79,8 @@ class Margins:
         return torch.where(self.needed < bias, self.unseen, self.seen)
 
     def fewest_errors(self, labels: Tensor) -> float:
-        """The bias with the fewest errors: the middle of the widest range that has them."""
+        """The bias with the fewest errors: the middle of the widest range that has them; where images of
+        one margin would have to be parted for that, the bias at that margin, which parts none."""
         ordered, order = self.needed.double().sort()
         wrong_unseen = (self.unseen != labels)[order].long()
         wrong_seen = (self.seen != labels)[order].long()
