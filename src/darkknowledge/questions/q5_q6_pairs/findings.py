@@ -96,8 +96,8 @@ def claims(f: Findings) -> None:
 
 
 def values(f: Findings) -> dict[str, Any]:
-    """Both pairs, errors of the main one, how these change without a teacher (and what of that is still
-    ``due``), the claims on digits."""
+    """Both pairs, errors of the main one, how these change without a teacher (what of that is still
+    ``due``; trained ``longer``, which has no claim), the claims on digits."""
     every = pairs(f)
     main, digits = every["images"], every.get("digits")
     hard, judged = main.net("hard"), f.claims[f"{main.arm}_vs_hard"].difference.pure
@@ -109,6 +109,9 @@ def values(f: Findings) -> dict[str, Any]:
         # Of the blocks that the primary claim has, so that the numbers of one sentence agree.
         "errors": {"hard": (hard + judged * 0).mean, "taught": (hard + judged).mean},
         "change": {arm: change.mean for arm, change in changes.items() if change.values},
+        "longer": changes["hard_equal_budget"].effect()
+        if changes["hard_equal_budget"].values
+        else None,
         "due": [arm for arm, change in changes.items() if change.planned and not change.values],
         "on_digits": f.claims.get(f"digits_alpha_{digits.alpha:g}") if digits else None,
         "weights": [c for name, c in f.claims.items() if name.startswith("digits_alpha")],
