@@ -53,14 +53,14 @@ def test_what_size_and_what_training_is_worth_come_first():
     assert "With augmentation the 1,200" in told(f) and "nd dropout" not in told(f)
 
 
-ALIKE = "800 and 1,200 units, trained alike, make no difference"
+ALIKE = "1,200 and 800 units, trained alike, make no difference"
 OUTCOMES = {
     "BETTER": (errors(teacher=60), "Trained alike, the larger", "Trained alike, size removes"),
     "WORSE": (errors(teacher=120), "Trained alike, the larger", "The larger network makes"),
     "EQUIVALENT": (
         errors(hard_augmented=82),
         ALIKE,
-        "800 and 1,200 units, trained alike: no difference",
+        "1,200 and 800 units, trained alike: no difference",
     ),
     "IMPRECISE": (errors(60), "What size is worth between", "Size, trained alike: too"),
 }

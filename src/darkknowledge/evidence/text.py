@@ -83,18 +83,19 @@ def effect(claim: Claim) -> str:
 
 def bounds(claim: Claim) -> str:
     """The interval that decides: ``30 to 44`` where both ends have the sign of the mean, else
-    ``between 3 errors fewer and 13 more``; ``no interval`` where there is none."""
-    found = claim.effect
+    ``between 3 errors fewer and 13 more``; ``no interval`` where there is none. A † marks one that would
+    not decide over other test images too."""
+    found, mark = claim.effect, "†" if claim.loose else ""
     if not found.bounded:
         return "no interval"
     if found.decided:
         low, high = sorted((abs(found.low), abs(found.high)))
-        return f"{_amount(claim, low)} to {_amount(claim, high)}"
+        return f"{_amount(claim, low)} to {_amount(claim, high)}{mark}"
     if found.low == found.high:  # no block shows any difference
         return "at zero"
     down, up = (_direction(claim, value) for value in (found.low, found.high))
     ends = _amount(claim, -found.low), _amount(claim, found.high)
-    return f"between {ends[0]} {_unit(claim, found.low)} {down} and {ends[1]} {up}"
+    return f"between {ends[0]} {_unit(claim, found.low)} {down} and {ends[1]} {up}{mark}"
 
 
 def told(claim: Claim) -> str:

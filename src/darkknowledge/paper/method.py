@@ -30,7 +30,7 @@ TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
 
 def kinds() -> Figure:
     """Who teaches whom in normal, reversed and self distillation; size stands for size."""
-    figure, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 1.15))
+    figure, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 0.92))
     sizes = {
         "normal (Q2)": ("large", 0.8, "small", 0.45),
         "reversed (Q5)": ("small", 0.45, "large", 0.8),
@@ -92,7 +92,7 @@ def soft_labels(exhibit: Path, sheet: Path | None) -> Figure | None:
     pixels = pixels_of(sheet)
     side = pixels.shape[0] // len(logits)
     shape, widths = (len(chosen), 1 + len(SHOWN)), (0.45, *[1] * len(SHOWN))
-    size = plots.WIDTH, 0.4 + 0.55 * len(chosen)
+    size = plots.WIDTH, 0.4 + 0.5 * len(chosen)
     figure, axes = plt.subplots(*shape, squeeze=False, figsize=size, width_ratios=widths)
     for line, one in zip(axes, chosen, strict=True):
         line[0].imshow(pixels[one * side : (one + 1) * side, :side], cmap="gray_r")

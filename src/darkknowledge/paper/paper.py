@@ -271,6 +271,7 @@ class Paper:
         apart = [row.id for row in counts if row.apart]
         more = {"published": len(self.scorecard), "apart": apart, "near": len(counts) - len(apart)}
         more |= {"compared": len(counts), "profile": self.profile}
+        more["ours"] = {row.id: row.ours.mean for row in counts}
         primary = {
             q: c for q, some in self.claims.items() for c in some.values() if c.family == PRIMARY
         }
@@ -439,7 +440,8 @@ class Paper:
         parts: list[str] = []
         for q in self.findings:
             depth = "#" if place == "s" else "##"
-            parts.append(f"{depth} {q.upper()}: {self.title(q)} {{#sec-{place}-{q}}}")
+            short = SHORT.get(q, (q.upper(),))[0]
+            parts.append(f"{depth} {short}: {self.title(q)} {{#sec-{place}-{q}}}")
             made = {name: make.__doc__ or "" for name, make in QUESTIONS[q].exhibits.TABLES.items()}
             for name, said in (made | {"claims": tables.claims.__doc__ or ""}).items():
                 caption = " ".join(said.partition(".")[0].split())

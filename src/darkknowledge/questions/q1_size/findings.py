@@ -59,14 +59,14 @@ def values(f: Findings) -> dict[str, Any]:
         "record": {name: next(filter(None, runs["record"]), {}) for name, runs in rows.items()},
         "images": f.images(f.dataset),
         "extras": extras(f),
-        "sizes": sizes(small, large),
+        "sizes": sizes(large, small),
         "narrow": narrow(f, small),
         "published": f.dataset == "mnist",
     }
 
 
 def sizes(*nets: str) -> str:
-    """``800 and 1,200 units``, where networks differ in nothing else."""
+    """``1,200 and 800 units``, where networks differ in nothing else."""
     hidden = [ModelSpec.named(net).hidden for net in nets]
     plain = all(units and len(set(units)) == 1 for units in hidden)
     return (

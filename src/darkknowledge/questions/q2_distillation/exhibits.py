@@ -1,4 +1,5 @@
-"""Q2, how it is shown: differences from hard labels by arm; learning curves; a table of all arms."""
+"""Q2, how it is shown: differences from hard labels by arm; learning curves; tables of all arms, of
+classes and of shares."""
 
 from typing import Any
 
@@ -11,7 +12,7 @@ from darkknowledge.evidence import plots, tables, text
 from darkknowledge.evidence.arms import ARMS, BROKEN_TEACHER, JITTERED, NO_TEACHER, REAL_TEACHER
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.plots import Row
-from darkknowledge.evidence.samples import bounded
+from darkknowledge.evidence.samples import bounded, ratio
 from darkknowledge.questions.q2_distillation.findings import RIVALS
 
 #: What is drawn over the epochs, in multiples of what.
@@ -85,5 +86,17 @@ def by_class(f: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-TABLES = {"arms": tables.arms, "classes": by_class}
+def shares(f: Findings) -> pd.DataFrame:
+    """Shares of distillation's gain over hard labels, and of the gap to the teacher that it closes, with
+    Fieller's intervals at 95 %."""
+    hard = f.sample(arm="hard")
+    gain = {arm: hard - f.sample(arm=arm) for arm in ("teacher", "kd", *RIVALS)}
+    named = {f"gained by {text.plain(ARMS[arm].label)}": (gain[arm], gain["kd"]) for arm in RIVALS}
+    named = {"closed of the gap to the teacher": (gain["kd"], gain["teacher"]), **named}
+    found = {name: ratio(part, whole) for name, (part, whole) in named.items()}
+    rows = [[name, text.percent(one), one.n] for name, one in found.items() if one.n]
+    return pd.DataFrame(rows, columns=["what", "share", "n"])
+
+
+TABLES = {"arms": tables.arms, "classes": by_class, "shares": shares}
 FIGURES = {"differences": differences, "curves": learning_curves}

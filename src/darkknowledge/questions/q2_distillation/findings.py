@@ -62,7 +62,8 @@ def values(f: Findings) -> dict[str, Any]:
         "gap_closed": ratio(gain["kd"], gain["teacher"]),
         "jitter_vs_kd": _unplanned(f, "hard_jitter", "kd"),
         "ece": {
-            arm: f.sample("ece", arm=arm).mean for arm in ("hard", "label_smoothing", "tfkd_reg")
+            arm: f.sample("ece", arm=arm).mean
+            for arm in ("hard", "kd", "label_smoothing", "tfkd_reg")
         },
         "epochs": {
             "jitter": _epochs(jittered),

@@ -65,6 +65,9 @@ def by_temperature(f: Findings) -> Figure | None:
                     look = {"ha": "right", "va": at}
                     plots.name(upper, (1, height), ARMS[arm].label, ARMS[arm].colour, aside, **look)
             plots.name(lower, (0, uniform), "uniform labels", GREY, (2, -3), va="top")
+    bottom, top = axes[0, 0].get_ylim()  # with room for the name under the teacher's line
+    room = lines["teacher"].mean - 0.1 * (top - bottom) if lines["teacher"].n else bottom
+    axes[0, 0].set_ylim(min(bottom, room), top)
     axes[0, 0].set_ylabel("test errors")
     axes[1, 0].set_ylabel("entropy (nats)", fontsize=8)
     return figure

@@ -74,14 +74,14 @@ def literature(f: Findings) -> dict[str, str]:
     alike = [c.equivalent or c.slight for c in wide]
     narrow = [c for c in f.claims.values() if c.family == NARROW and units(nets(f)[-1]) < WIDE]
 
-    def said(found: list[Claim], holds: list[bool], fails: list[bool]) -> str:
+    def said(found: list[Claim], holds: list[bool], fails: list[bool], of: str = "") -> str:
         if not any(c.measured for c in found):
             return "is not tested yet" if found else "is not tested"
-        return "holds" if all(holds) else "does not hold" if any(fails) else "is not decided"
+        return "holds" if all(holds) else "does not hold" if any(fails) else f"is not decided{of}"
 
     fails = [c.worse or c.equivalent for c in narrow]
     return {
-        "hinton-alike": said(wide, alike, [apart(c) for c in wide]),
+        "hinton-alike": said(wide, alike, [apart(c) for c in wide], " for all"),
         "hinton-band": said(narrow, [c.better for c in narrow], fails),
     }
 

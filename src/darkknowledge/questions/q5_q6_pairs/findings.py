@@ -20,8 +20,8 @@ DATA = text.DATASETS | {"cifar10_jpeg": "CIFAR-10"}
 
 
 class Pair:
-    """A student and its teacher on the data of a family; ``alpha`` and ``temperature`` of the main arm,
-    ``alphas`` that were tried at that temperature, other ``temperatures`` at that weight;
+    """A student and its teacher on the data of a family; ``epochs``, ``alpha`` and ``temperature`` of the
+    main arm, ``alphas`` that were tried at that temperature, other ``temperatures`` at that weight;
     ``accuracy`` on the test images of both nets on hard labels."""
 
     def __init__(self, f: Findings, family: str) -> None:
@@ -31,6 +31,7 @@ class Pair:
         one, weights = rows.iloc[0], sorted({*rows["alpha"]})
         self.dataset, self.student, self.temperature = one[["dataset", "model", "temperature"]]
         self.data = DATA.get(self.dataset, self.dataset)
+        self.epochs = int(one["epochs"])
         self.teacher = f.rows(run_id=one["teacher_run_id"])["model"].iloc[0]
         # On digits no weight is first: the main one is where temperatures are tried, else the middle.
         self.alpha = further.iloc[0] if len(further) else weights[len(weights) // 2]
@@ -105,6 +106,8 @@ def values(f: Findings) -> dict[str, Any]:
     return {
         **{"digits": None, **every},
         "of": f.images(main.dataset),
+        "ece": {arm: main.net(arm, measure="ece").mean for arm in ("hard", "label_smoothing")},
+        "heaviest": f.claims[main.claim_of(main.alphas[-1])],
         "usual_alpha": f.rows(arm="by_strong")["alpha"].max(),
         # Of the blocks that the primary claim has, so that the numbers of one sentence agree.
         "errors": {"hard": (hard + judged * 0).mean, "taught": (hard + judged).mean},

@@ -1,6 +1,7 @@
 """The discussion, what the records say: soft labels with parts taken out, worse teachers, images that
 the teacher never saw, few labels, noise."""
 
+from dataclasses import replace
 from typing import Any
 
 from darkknowledge.evidence.claims import Findings
@@ -101,6 +102,7 @@ def values(f: Findings) -> dict[str, Any]:
             told = {kind: errors[f"{kind}_{name}"] for kind in FEW}
             judged = {kind: f.claims[f"{kind}_{name}_vs_hard"] for kind in ("kd", "kd_all")}
             few.append({"share": portion(share), "errors": told} | judged)
-    found = {"errors": errors, "lost": 1 - kept.mean, "kept": kept, "worse": worse, "few": few}
+    lost = replace(kept, mean=1 - kept.mean, low=1 - kept.high, high=1 - kept.low)
+    found = {"errors": errors, "lost": lost, "kept": kept, "worse": worse, "few": few}
     found["mostly"] = errors["kd"] < errors["hard"] and kept.mean > 0.5
     return {**found, **main[["temperature", "alpha"]]}
