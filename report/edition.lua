@@ -4,7 +4,7 @@
 local HTML, TYPST, GFM = FORMAT:match("html"), FORMAT:match("typst"), FORMAT:match("gfm")
 local NAME = HTML and "html" or TYPST and "typst" or "markdown"
 local WORDS = { fig = "Figure", tbl = "Table", eq = "Equation", sec = "Section" }
-local LONG = 12 -- rows from which on a page folds a table
+local LONG = 16 -- rows from which on a page folds a table; the last of the paper has fewer
 local counts = { fig = 0, tbl = 0, eq = 0 }
 local sections = {}
 local numbers = {} -- by identifier

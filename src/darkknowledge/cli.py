@@ -430,7 +430,7 @@ def _weights(arguments: argparse.Namespace) -> int:
         elif spec in outcome.no_device:
             print(f"  weights not here, to be trained on {spec.device}: {spec.label}")
         else:
-            print(f"{published.write_card(store, record, root)}: {spec.label}, {spec.data.name}")
+            print(published.write_card(store, record, root))
             total += record["cost"]["bytes_fp16"]
     print(f"{total / 1e6:.1f} MB in all")
     return LEFT if len(known) < len(nets) or outcome.no_device else 0

@@ -107,7 +107,7 @@ def values(f: Findings) -> dict[str, Any]:
         **{"digits": None, **every},
         "of": f.images(main.dataset),
         "ece": {arm: main.net(arm, measure="ece").mean for arm in ("hard", "label_smoothing")},
-        "heaviest": f.claims[main.claim_of(main.alphas[-1])],
+        "heaviest": f.claims.get(f"images_alpha_{main.alphas[-1]:g}"),
         "usual_alpha": f.rows(arm="by_strong")["alpha"].max(),
         # Of the blocks that the primary claim has, so that the numbers of one sentence agree.
         "errors": {"hard": (hard + judged * 0).mean, "taught": (hard + judged).mean},
