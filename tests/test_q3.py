@@ -68,9 +68,7 @@ def test_every_outcome_has_its_own_words(changes, verdict, bold, head, high, nar
     one = f.sample(arm="kd", model="mlp-800-800", temperature=1.0).mean
     for words in (said, headline):
         assert text.errors(one) in words and text.errors(one + claim.effect.mean) in words
-    assert text.told(claim) in rest and all(
-        words in rest for words in (*high, *narrow)
-    )
+    assert text.told(claim) in rest and all(words in rest for words in (*high, *narrow))
     assert ("than the margin" in rest) == claim.slight
     assert ("makes fewer errors" in told(f, "caption")) == claim.better
     assert ("much alike" in headline) == (claim.better and "each temperature" in rest)
