@@ -84,17 +84,21 @@ def values(f: Findings) -> dict[str, Any]:
         return average([f.sample(f"errors_{shift}", arm="kd", omitted=d) for d in omitted])
 
     total = errors("label_free") - errors("none")
+    kept = f.frame[f.frame["kept"] != ""]
+    alone = {
+        s: samples.sample(kept, f"errors_{s}", arm="hard").mean for s in ("none", "label_free")
+    }
 
     return {
         "recall": {name: average([*one.values()]).mean / 100 for name, one in found.items()},
         "range": sorted((s.mean / 100, named(d)) for d, s in shifted if s.values),
         "total": total.mean,
         "errors": {
-            "none": errors("none").mean,
             "label_free": errors("label_free").mean,
             "seen": f.sample(arm="kd", omitted="", kept="").mean,
         },
         "omitted": [] if len(omitted) == len(NAMES) else [named(d) for d in omitted],
+        "alone": alone,
         "few": [named(d) for d in max(f.frame["kept"]).split()],
         "thing": things(f)[0],
         "things": things(f)[1],
