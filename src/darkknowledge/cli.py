@@ -1,8 +1,7 @@
 """The command line.
 
-Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time, no device, or begun
-on another processor),
-130 interrupted."""
+Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time, no device, or a block that
+was begun on another processor), 130 interrupted."""
 
 from __future__ import annotations
 

@@ -87,8 +87,7 @@ def named(f: Findings) -> dict[str, str]:
 
 def values(f: Findings) -> dict[str, Any]:
     """Means of the arms in errors, the share of the gain that confidence alone loses, whether it brings
-    ``mostly`` all of it, and the worse
-    teachers and shares of labels, each with its claims, for the template."""
+    ``mostly`` all of it, and the worse teachers and shares of labels, each with its claims."""
     errors = {arm: f.sample(arm=arm).mean for arm in f.frame["arm"].unique()}
     hard, main = f.sample(arm="hard"), f.rows(arm="kd").iloc[0]
     kept = ratio(hard - f.sample(arm="confidence_only"), hard - f.sample(arm="kd"))
