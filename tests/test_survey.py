@@ -11,6 +11,7 @@ import pytest
 from conftest import small_run, student, synthetic_data, whole_record
 from darkknowledge import devices, study
 from darkknowledge.experiment import survey
+from darkknowledge.layout import processor_words
 from darkknowledge.paper.paper import Paper
 from darkknowledge.questions import params, registry
 from darkknowledge.questions.base import Planned, ordered
@@ -159,13 +160,25 @@ HERE = {"vendor": "Mine", "capability": "AVX512", "bf16": True}
 OTHER = {"vendor": "Other", "capability": "AVX2", "bf16": False}
 
 
-def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(store, monkeypatch):
-    monkeypatch.setattr(devices, "processor", lambda: HERE)
+def test_amx_makes_another_type_of_processor_unless_it_is_held_to_avx_512(monkeypatch):
+    """Records from before it was noted speak of processors without."""
+    assert processor_words(HERE) == processor_words(HERE | {"amx": False})
+    assert processor_words(HERE | {"amx": True}) == "Mine, AVX512, bf16 by AMX"
+    monkeypatch.setattr(devices, "_has", lambda *names: "amx_bf16" in names)
+    for most, by in (("", True), ("all", True), ("AVX512_CORE_BF16", False), ("avx512_core_amx", True)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+        assert devices.processor()["amx"] is by
+    monkeypatch.setattr(devices, "_has", lambda *names: "avx512_bf16" in names)
+    assert devices.processor()["amx"] is False
+
+
+def test_a_missing_run_belongs_to_the_processor_that_most_of_its_block_comes_from(store, monkeypatch):
     """And to one type of GPU, whatever processor that has beside it."""
+    monkeypatch.setattr(devices, "processor", lambda: HERE)
     monkeypatch.setattr(devices, "available", lambda device: True)
     monkeypatch.setattr(devices, "device_name", {"cuda": "H200"}.get)
-    begun = {0: [OTHER], 1: [HERE], 2: [HERE, OTHER], 3: []}
-    planned = [plan(small_run(seed=10 * b + i), block=b) for b in begun for i in range(3)]
+    begun = {0: [OTHER], 1: [HERE], 2: [HERE, OTHER, OTHER], 3: [], 4: [OTHER, HERE, HERE]}
+    planned = [plan(small_run(seed=10 * b + i), block=b) for b in begun for i in range(4)]
     elsewhere = dataclasses.replace(planned[0].spec.data, name="mnist")
     planned.append(plan(small_run(seed=0, data=elsewhere)))  # the same block on other data
     for block, processors in begun.items():
@@ -176,8 +189,7 @@ def test_a_missing_run_belongs_to_the_processor_that_its_block_was_begun_on(stor
         planned += (block := [plan(far(seed + i), block=seed) for i in range(2)])
         keep(store, block[0].spec, device_name=gpu, processor=processor)
     due, found = survey.startable(planned, store)
-    words = {0: "Other, AVX2, no bf16", 200: "A100"}
-    words[2] = "Mine, AVX512, bf16, Other, AVX2, no bf16"
+    words = {**dict.fromkeys((0, 2), "Other, AVX2, no bf16"), 200: "A100"}
     assert set(found) == {s.run_id for s in survey.specs(planned)} - {s.run_id for s in due}
     planned = [one for one in planned if one.spec.data.name != "mnist"]
     assert found == {

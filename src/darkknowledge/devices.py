@@ -44,7 +44,18 @@ def _has_driver() -> bool:
 @functools.cache
 def multiplies_bf16() -> bool:
     """Whether this processor has instructions that multiply bf16; others emulate them, slowly."""
-    names = {"avx512_bf16", "amx_bf16", "bf16"}
+    return _has("avx512_bf16", "amx_bf16", "bf16")
+
+
+def multiplies_by_amx() -> bool:
+    """Whether products of bf16 go by AMX's tiles, which sum in another order than AVX-512 does; oneDNN
+    prefers them unless ``ONEDNN_MAX_CPU_ISA`` ends below."""
+    most = (os.environ.get("ONEDNN_MAX_CPU_ISA") or "ALL").upper()
+    return _has("amx_bf16") and (most in ("ALL", "DEFAULT") or "AMX" in most)
+
+
+def _has(*names: str) -> bool:
+    """Whether the processor has one of these instruction sets."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # not Linux
@@ -52,18 +63,19 @@ def multiplies_bf16() -> bool:
 
         capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         return any(capabilities.get(name) for name in names)
-    return bool(names & set(text.split()))
+    return not set(text.split()).isdisjoint(names)
 
 
 def processor() -> dict[str, str | bool]:
-    """What of the processor decides how sums are rounded: on processors that agree in vendor,
-    capability and bf16 a run is the same bit for bit; elsewhere it is like another seed."""
+    """What of the processor decides how sums are rounded: on processors that agree in all of it a run is
+    the same bit for bit; elsewhere it is like another seed."""
     import torch
 
     return {
         "vendor": _cpuinfo("vendor_id") or platform.processor() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "bf16": multiplies_bf16(),
+        "amx": multiplies_by_amx(),
     }
 
 

@@ -94,6 +94,7 @@ class Processor(TypedDict):
     vendor: str
     capability: str
     bf16: bool
+    amx: NotRequired[bool]  # records from before it was noted come from processors without
 
 
 #: What is said of a record that does not say where it was made.
@@ -113,7 +114,8 @@ def made_on(record: Mapping[str, Any]) -> str:
 def processor_words(processor: Mapping[str, Any]) -> str:
     """A type of processor in words."""
     bf16 = "bf16" if processor["bf16"] else "no bf16"
-    return f"{processor['vendor']}, {processor['capability']}, {bf16}"
+    amx = " by AMX" if processor.get("amx") else ""
+    return f"{processor['vendor']}, {processor['capability']}, {bf16}{amx}"
 
 
 class Quantised(TypedDict):

@@ -92,11 +92,11 @@ def default_jobs(specs: list[RunSpec]) -> int:
 
 
 def startable(planned: Iterable[Planned], store: Store) -> tuple[list[RunSpec], dict[str, str]]:
-    """The planned runs, each once, without those that are missing and whose block was begun on another
-    type of processor; and these, by id, with that type: on one data set all runs of a block come from
-    one type, so that both sides of a comparison do."""
+    """The planned runs, each once, without those that are missing and whose block belongs to another
+    type of processor; and these, by id, with that type. On one data set a block belongs to the type that
+    most of its runs come from, so that both sides of a comparison come from one."""
     planned = list(planned)
-    begun, missing = defaultdict[tuple[str, str, int], set[str]](set), list[Planned]()
+    begun, missing = defaultdict[tuple[str, str, int], Counter[str]](Counter), list[Planned]()
 
     def block(one: Planned) -> tuple[str, str, int]:
         return one.spec.data.name, one.spec.device, one.block
@@ -106,14 +106,14 @@ def startable(planned: Iterable[Planned], store: Store) -> tuple[list[RunSpec], 
         if not record:
             missing.append(one)
         elif (made := made_on(record)) != UNKNOWN:
-            begun[block(one)].add(made)
+            begun[block(one)][made] += 1
     missing = [one for one in missing if block(one) in begun]
     kinds = {one.spec.device for one in missing}
     here = {kind: made_here(kind) for kind in kinds if devices.available(kind)}  # which loads torch
     elsewhere = {
-        one.spec.run_id: ", ".join(sorted(types))
+        one.spec.run_id: most
         for one in missing
-        if one.spec.device in here and (types := begun[block(one)]) != {here[one.spec.device]}
+        if (most := begun[block(one)].most_common(1)[0][0]) != here.get(one.spec.device, most)
     }
     return [spec for spec in specs(planned) if spec.run_id not in elsewhere], elsewhere
 
