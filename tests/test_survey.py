@@ -165,14 +165,21 @@ def test_amx_makes_another_type_of_processor_unless_it_is_held_to_avx_512(monkey
     assert processor_words(HERE) == processor_words(HERE | {"amx": False})
     assert processor_words(HERE | {"amx": True}) == "Mine, AVX512, bf16 by AMX"
     monkeypatch.setattr(devices, "_has", lambda *names: "amx_bf16" in names)
-    for most, by in (("", True), ("all", True), ("AVX512_CORE_BF16", False), ("avx512_core_amx", True)):
+    for most, by in (
+        ("", True),
+        ("all", True),
+        ("AVX512_CORE_BF16", False),
+        ("avx512_core_amx", True),
+    ):
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
         assert devices.processor()["amx"] is by
     monkeypatch.setattr(devices, "_has", lambda *names: "avx512_bf16" in names)
     assert devices.processor()["amx"] is False
 
 
-def test_a_missing_run_belongs_to_the_processor_that_most_of_its_block_comes_from(store, monkeypatch):
+def test_a_missing_run_belongs_to_the_processor_that_most_of_its_block_comes_from(
+    store, monkeypatch
+):
     """And to one type of GPU, whatever processor that has beside it."""
     monkeypatch.setattr(devices, "processor", lambda: HERE)
     monkeypatch.setattr(devices, "available", lambda device: True)
