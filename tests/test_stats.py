@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -186,6 +187,11 @@ def test_sums_and_differences_take_the_blocks_that_both_sides_have():
     assert samples.ratio(one, other).mean == 16 / 3
     assert math.isnan(samples.EMPTY.mean) and math.isnan(samples.ratio(one, samples.EMPTY).mean)
     assert (one - samples.EMPTY).effect().n == 0
+    mixed = one + replace(
+        other, processors={1: frozenset("b"), 2: frozenset("a"), 3: frozenset("b")}
+    )
+    assert (mixed.mean, mixed.effect().n, mixed.mixed) == (11, 1, {1})
+    assert samples.ratio(mixed, mixed * 2).n == 1
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:

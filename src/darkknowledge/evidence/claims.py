@@ -60,7 +60,7 @@ class Claim:
     @functools.cached_property
     def effect(self) -> Effect:
         """The mean with the interval that decides."""
-        return self.difference.pure.effect(self.level)
+        return self.difference.effect(self.level)
 
     @functools.cached_property
     def crossed(self) -> Effect:

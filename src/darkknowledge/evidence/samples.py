@@ -58,12 +58,13 @@ class Sample:
 
     @property
     def mean(self) -> float:
-        """NaN without a block."""
-        return float(np.mean(list(self.values.values()))) if self.values else float("nan")
+        """Over the blocks that are not mixed; NaN without one."""
+        values = list(self.pure.values.values())
+        return float(np.mean(values)) if values else float("nan")
 
     def effect(self, level: float = st.LEVEL) -> st.Effect:
-        """The mean with its interval over blocks."""
-        return st.mean(list(self.values.values()), level)
+        """The mean with its interval over the blocks that are not mixed."""
+        return st.mean(list(self.pure.values.values()), level)
 
 
 EMPTY = Sample({}, frozenset(), {}, {})
@@ -114,7 +115,7 @@ def sample(frame: pd.DataFrame, measure: str | Measure = "test_errors", **where:
 
 
 def ratio(part: Sample, whole: Sample) -> st.Effect:
-    """The mean of ``part`` as a share of the mean of ``whole``, over the blocks that both have, with its
-    interval; NaN without one, or where the whole is 0."""
-    blocks = [b for b in part.values if b in whole.values]
+    """The mean of ``part`` as a share of the mean of ``whole``, over the blocks that both have and that
+    are not mixed, with its interval; NaN without one, or where the whole is 0."""
+    blocks = list((part + whole).pure.values)
     return st.ratio([part.values[b] for b in blocks], [whole.values[b] for b in blocks])

@@ -23,13 +23,37 @@ OF_A_RUN = ("run_id", "seed", "teacher_run_id", "validation_errors", "validation
 
 def provenance(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Where the records of all questions come from, one column per data set."""
-    shown = [frame for frame in frames.values() if any(frame["record"])]
-    if not shown:
+    every = _stored(frames)
+    if every.empty:
         return pd.DataFrame()
-    every = pd.concat(shown, ignore_index=True).dropna(subset="record").drop_duplicates("run_id")
     sets = every.groupby("dataset", sort=False)
     named = {text.DATASETS.get(str(name), str(name)): _facts(rows) for name, rows in sets}
     return pd.DataFrame(named).rename_axis("item").reset_index()
+
+
+def moved(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
+    """The runs that come from another type of processor than most of their data set: how many, and
+    their families with their blocks, in words; None if there is none."""
+    every = _stored(frames)
+    if every.empty:
+        return None
+    types = pd.Series([made_on(record) for record in every["record"]], every.index)
+    usual = types.groupby(every["dataset"]).transform(lambda some: some.value_counts().idxmax())
+    rows = every[types != usual]
+    families = [
+        f"{str(family).replace('_', ' ')} (block{'s' * (of.nunique() > 1)} {_span(of)})"
+        for family, of in rows.groupby("family", sort=False)["block"]
+    ]
+    return {"runs": len(rows), "families": families} if len(rows) else None
+
+
+def _stored(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows that have a record, each run once."""
+    shown = [frame for frame in frames.values() if any(frame["record"])]
+    if not shown:
+        return pd.DataFrame()
+    every = pd.concat(shown, ignore_index=True).dropna(subset="record")
+    return every.drop_duplicates("run_id")
 
 
 def _facts(rows: pd.DataFrame) -> dict[str, str]:

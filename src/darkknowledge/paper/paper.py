@@ -277,7 +277,8 @@ class Paper:
         }
         places = {q: f"[{self.title(q).lower()}](#sec-{SHORT.get(q, (q, q))[1]})" for q in primary}
         more["loose"] = [places[q] for q, claim in primary.items() if claim.loose]
-        others = [c for some in self.claims.values() for c in some.values() if c.family != PRIMARY]
+        every = [claim for some in self.claims.values() for claim in some.values()]
+        others = [claim for claim in every if claim.family != PRIMARY]
         more["loosened"] = sum(claim.measured and claim.loose for claim in others)
         more["precision"] = text.joined({r["spec"]["precision"]: 0 for r in self.records})
         more |= {
@@ -285,6 +286,8 @@ class Paper:
             "data": self.data_in_words(),
             "interim": self.interim(),
             "progress": str(self.progress()),
+            "moved": appendix.moved(self.frames),
+            "mixed": sum(c.measured and bool(c.difference.mixed) for c in every),
         }
         return self.contexts | {"lit": literature()["value"]} | more
 

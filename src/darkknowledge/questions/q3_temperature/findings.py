@@ -125,7 +125,7 @@ def values(f: Findings) -> dict[str, Any]:
         "narrow": narrow,
         "main": main,
         "lost": lost,
-        "without_lost": kept.pure.effect(f.claims["above_vs_one"].level),
+        "without_lost": kept.effect(f.claims["above_vs_one"].level),
         "band": temperatures(f, *BAND, model=narrow),
         "common": sorted({*main} & {*temperatures(f, *BAND)}),
         "high": HIGH,
