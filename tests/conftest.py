@@ -137,7 +137,8 @@ def whole_record(
         "spec": spec.full(),
         "history": {
             "epoch": list(epochs),
-            **dict.fromkeys(("loss_hard", "loss_soft", "validation_accuracy", "seconds"), curve),
+            **dict.fromkeys(("loss_hard", "loss_soft", "seconds"), curve),
+            "validation_accuracy": [1 - loss / 2 for loss in curve],
         },
         "validation": metrics(Counter({(0, 0): held_out - errors, (0, 1): errors}), taught),
         "test": test(predictions),

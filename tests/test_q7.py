@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from darkknowledge.evidence import text
+from darkknowledge.evidence import plots, text
 from darkknowledge.evidence.stats import Verdict
 from darkknowledge.paper.paper import find
 from darkknowledge.questions import params
 from darkknowledge.questions.q7_why import exhibits
 from darkknowledge.questions.q7_why.findings import shares, worse_teachers
-from fabricated import TRUTH, found, frame_of, jitter, told
+from fabricated import TRUTH, assert_held, found, frame_of, jitter, told
 
 FAMILIES = ("n_parts", "n_quality", "n_unfamiliar", "n_few_labels", "n_noise")
 #: An outcome → a difference of each block that forces it, where 10 errors matter, and its verdict.
@@ -106,9 +106,34 @@ def test_the_few_labels_and_the_table_show_what_is_there():
     assert list(shares(f).values()) == [0.01, 0.1]
     assert list(worse_teachers(f).values()) == [(1, 120), (12, 120), (36, 120)]
     assert told(f, "few_labels").count("for all images 3") == 2
-    assert "with others 9" in told(f, "noise")
+    assert "with others 9" in told(f, "noise") and "guess" not in told(f, "noise")
+    assert "broke down" not in told(f, "few_labels")
     table = exhibits.TABLES["arms"](f).set_index("arm")
     assert len(table) == f.frame["arm"].nunique() and "distilled, teacher of 1 epoch" in table.index
     few = "10\N{NO-BREAK SPACE}% of labels, plain images: distilled on all images"
     difference = f.sample(arm="kd_all_0.1") - f.sample(arm="hard_0.1")
     assert table.loc[few, "from hard labels"] == text.signed(difference.mean)
+
+
+def test_what_breaks_down_in_training_is_told_and_has_no_mean_in_the_figure():
+    """Broken down is a net that was right on most of the validation images and then on less than half as
+    many, whether it comes back or not; what is never right on half of them has learned nothing."""
+    chosen = replace(
+        params.read("paper", "q7"), blocks=(200, 201, 202), **dict.fromkeys(FAMILIES, 3)
+    )
+    errors = {"noise_": 850, "kd_all": 90}
+    f = found("q7", lambda planned: errors.get(planned.arm[:6], 900), chosen=chosen)
+    arm, curves = "kd_0.1_jitter", ([0.9, 0.4, 0.9], [0.9, 0.46, 0.5], [0.4, 0.1, 0.1])
+    for record, curve in zip(f.rows(arm=arm)["record"], curves, strict=True):
+        record["history"]["validation_accuracy"] = curve
+    assert f.broken(arm=arm) == 1 and f.broken(arm="kd_0.1") == 0
+    assert "jittered, training by soft labels broke down in 1 of 3 blocks" in told(f, "few_labels")
+    (row,) = [arm for arm in exhibits.TABLES["arms"](f)["arm"] if "broke" in arm]
+    assert row.replace("\N{NO-BREAK SPACE}", " ") == (
+        "10 % of labels, jittered images: distilled on those images; broke down in 1"
+    )
+    plots.style()
+    figure = exhibits.FIGURES["few-labels"](f)
+    assert len(figure.axes[1].containers) == 5  # the means of three ways at two shares, without one
+    assert_held(figure)
+    assert "both little better than a guess (900)" in told(f, "noise")

@@ -161,10 +161,21 @@ class Findings:
         """The rows that ``where`` selects."""
         return samples.select(self.frame, **where)
 
+    def broken(self, **where: Any) -> int:
+        """How many of the runs that ``where`` selects broke down in training: once the net was right on
+        half of the validation images, it came to be right on fewer than half as many as before."""
+        curves = [r["history"]["validation_accuracy"] for r in self.rows(**where)["record"] if r]
+        best = [np.maximum.accumulate(curve) for curve in curves]
+        fell = [(b > 0.5) & (curve < b / 2) for curve, b in zip(curves, best, strict=True)]
+        return sum(bool(one.any()) for one in fell)
+
     def images(self, dataset: str) -> int:
         """How many test images a data set has; 0 where that is not known yet."""
-        names = self.classes.get(dataset) or CLASS_NAMES.get(dataset, DIGITS)
-        return len(self.labels.get(dataset, "")) // digits_each(len(names))
+        return len(self.labels.get(dataset, "")) // digits_each(len(self.names(dataset)))
+
+    def names(self, dataset: str) -> tuple[str, ...]:
+        """The names of a data set's classes."""
+        return self.classes.get(dataset) or CLASS_NAMES.get(dataset, DIGITS)
 
     @property
     def dataset(self) -> str:

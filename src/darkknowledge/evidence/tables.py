@@ -90,12 +90,14 @@ def arms(
         hard = f.sample(arm=references.get(arm, "hard"), **same)
         compared = arm not in (references.get(arm, "hard"), "teacher") and hard.planned
         named, agreed = label(words.get(arm, arm)), runs["teacher_agreement"]
+        lost = f.broken(**where)
         rows.append(
             {
                 "data": text.DATASETS.get(dataset, dataset) if len(sets) > 1 else "",
                 "arm": named
                 + f", without {names(omitted)}" * bool(omitted)
-                + f", only {names(kept)}" * bool(kept),
+                + f", only {names(kept)}" * bool(kept)
+                + f"; broke down in {lost}" * bool(lost),
                 "network": text.network(model),
                 "T": f"{t:g}" if alpha else "",
                 "α": f"{alpha:g}" if alpha else "",

@@ -73,7 +73,7 @@ def mechanisms(f: Findings) -> Figure | None:
 
 def few_labels(f: Findings) -> Figure | None:
     """Test errors against the share of the images that have a label, on plain and on jittered images;
-    on plain ones with all labels too."""
+    on plain ones with all labels too. Where training broke down the single blocks stand alone."""
     known = {share: name for name, share in shares(f).items() if share}
     if not known:
         return None
@@ -90,6 +90,10 @@ def few_labels(f: Findings) -> Figure | None:
             if not view:  # with all labels both ways of distilling are one
                 arms[1.0] = kind.removesuffix("_all")
             found = measured({share: f.sample(arm=arm) for share, arm in arms.items()})
+            for share in [share for share in found if f.broken(arm=arms[share])]:
+                values = list(found.pop(share).values.values())
+                axis.scatter([share] * len(values), values, 9, look.colour, alpha=0.6)
+                ends[kind] = max(values)
             plots.series(axis, found, look)
             ends |= {kind: found[max(known)].mean} if max(known) in found else {}
         plots.log_axis(axis, [*known, 1.0], "images with a label (log scale)")

@@ -100,8 +100,11 @@ def values(f: Findings) -> dict[str, Any]:
         if share:
             told = {kind: errors[f"{kind}_{name}"] for kind in FEW}
             judged = {kind: f.claims[f"{kind}_{name}_vs_hard"] for kind in ("kd", "kd_all")}
-            few.append({"share": portion(share), "errors": told} | judged)
+            arm = f"kd_{name}_jitter"
+            broken = f.broken(arm=arm), len(f.sample(arm=arm).values)
+            few.append({"share": portion(share), "errors": told, "broken": broken} | judged)
     lost = replace(kept, mean=1 - kept.mean, low=1 - kept.high, high=1 - kept.low)
     found = {"errors": errors, "lost": lost, "kept": kept, "worse": worse, "few": few}
+    found["guess"] = f.images(f.dataset) * (1 - 1 / len(f.names(f.dataset)))
     found["mostly"] = errors["kd"] < errors["hard"] and kept.mean > 0.5
     return {**found, **main[["temperature", "alpha"]]}
