@@ -4,6 +4,8 @@ local ENDINGS = { html = ".html", typst = ".pdf", markdown = ".md", gfm = ".md",
 function Link(link)
   -- Notebooks lie beside the pages, which a PDF may have left.
   if FORMAT:match("typst") and link.target:match("%.ipynb$") then return link.content end
+  -- A PDF's links cannot follow the paper when it is published under another name.
+  if FORMAT:match("typst") and link.target == "index.qmd" then return link.content end
   for format, ending in pairs(ENDINGS) do
     if FORMAT:match("^" .. format) and link.target:match("^%l+%.qmd") then
       -- A PDF's places cannot be linked to from outside.

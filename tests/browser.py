@@ -70,10 +70,13 @@ class Browser:
                 assert "error" not in answer, answer
                 return answer["result"]
 
-    def use(self, page: Path, script: str) -> Any:
-        """What the body of an async function returns when it runs in a page that has been loaded."""
+    def use(self, page: Path, script: str, width: int = 1280) -> Any:
+        """What the body of an async function returns when it runs in a page that has been loaded in a
+        window so many pixels wide."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.call("Emulation.setDeviceMetricsOverride", session, **size)
         self.call("Page.navigate", session, url=page.as_uri())  # answers when the page is there
         loaded = "await new Promise(d => document.readyState == 'complete' ? d() : onload = d);"
         expression = f"(async () => {{ {loaded} {script} }})()"

@@ -6,56 +6,81 @@ from dataclasses import replace
 import pypdf
 import pytest
 
+import browser
 from darkknowledge import study
 from darkknowledge.evidence import text
 from darkknowledge.paper import editions
 from darkknowledge.paper.paper import Paper
 from darkknowledge.questions import params
-from darkknowledge.records import RecordError, Store
+from darkknowledge.records import Store
 from fabricated import results
-from page import sections_on_top
+from page import Page, sections_on_top
 from small_project import REPOSITORY
 
 PUBLISHED = REPOSITORY / "report" / "published"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 STALE = "The published editions are stale: call 'make publish'."
-#: The first edition stays until every primary claim of the second can have a verdict.
-FIRST = "4e71a43c9e3f747c"
+#: Widths of windows, in CSS pixels: phones, a notebook, wide screens.
+WIDTHS = (320, 390, 1280, 1920, 2560)
 
 
 @pytest.fixture(scope="module")
-def paper() -> Paper | None:
-    """The paper of the records that are here, once it may be published."""
-    try:
-        found = Paper.load("paper", REPOSITORY / "results")
-    except RecordError:
-        return None
-    return None if editions.undecided(found) else found
+def paper() -> Paper:
+    """The paper of the records that are here."""
+    return Paper.load("paper", REPOSITORY / "results")
+
+
+def test_every_run_is_stored_or_has_diverged_and_every_claim_is_judged(paper):
+    assert not paper.progress().missing and not editions.undecided(paper)
+    assert paper.interim() is None
 
 
 def test_the_plan_was_frozen_before_the_first_run_was_begun(paper):
-    assert paper and params.FROZEN < paper.begun < paper.finished
+    assert params.FROZEN < paper.begun < paper.finished
     assert f"frozen on {text.moment(params.FROZEN)}" in paper.text("method", "limits")
 
 
-def test_in_the_published_pdf_each_of_the_first_questions_has_its_page(paper):
+def test_in_the_published_pdf_each_of_the_first_questions_has_its_page():
     pdf = pypdf.PdfReader(PUBLISHED / f"{editions.NAME}.pdf")
-    assert not paper or sections_on_top(pdf)[:8] == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert sections_on_top(pdf)[:8] == [2, 3, 4, 5, 6, 7, 8, 9]
     assert len(pdf.pages) <= 14
 
 
-def test_the_abstract_is_short_but_for_the_note_on_an_edition(paper):
-    assert not paper or len(paper.text("abstract", "text").rpartition("*")[2].split()) <= 180
+def test_the_abstract_is_short(paper):
+    assert len(paper.text("abstract", "text").split()) <= 180
+
+
+def test_every_link_between_the_editions_leads_somewhere():
+    """And those to notebooks, which lie beside the folder."""
+    pages = {p.name: Page(p.read_text(encoding="utf-8")) for p in PUBLISHED.glob("*.html")}
+    places = {name: {one.get("id") for _, one, _ in page.elements} for name, page in pages.items()}
+    every = [one["href"] or "" for page in pages.values() for one in page.attributes("a")]
+    links = {href.partition("#")[::2] for href in every if "://" not in href and href[0] != "#"}
+    assert {name for name, _ in links} >= set(places)
+    for name, place in links:
+        assert (PUBLISHED / name).exists(), name
+        assert not place or place in places[name], (name, place)
+    for path in PUBLISHED.glob("*.md"):
+        found = re.findall(r"\]\(([^)#:]+)(#[^)]*)?\)", path.read_text(encoding="utf-8"))
+        assert found and all((PUBLISHED / name).exists() for name, _ in found), path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not browser.COMMAND, reason="there is no Chromium here")
+@pytest.mark.parametrize("name", [editions.NAME, "supplement"])
+def test_no_page_scrolls_sideways_with_every_table_unfolded(name, tmp_path):
+    script = """for (const folded of document.querySelectorAll("details")) folded.open = true;
+        return document.documentElement.scrollWidth - document.documentElement.clientWidth;"""
+    with browser.Browser(tmp_path) as chromium:
+        found = [chromium.use(PUBLISHED / f"{name}.html", script, width) for width in WIDTHS]
+    assert found == [0] * len(WIDTHS)
 
 
 def test_every_edition_and_the_readme_are_those_of_the_records_that_are_here(paper):
     for ending in ("pdf", "md", "html"):
         content = (PUBLISHED / f"{editions.NAME}.{ending}").read_bytes()
-        assert (paper.fingerprint if paper else FIRST).encode() in content, STALE
-    if paper:
-        assert editions.with_answers(README, paper) == README, STALE
-    else:
-        assert "Published is the first edition, a pilot." in README
+        assert paper.fingerprint.encode() in content, STALE
+    assert editions.with_answers(README, paper) == README, STALE
     with pytest.raises(RuntimeError, match="no place for the answers"):
         editions.with_answers("# A README", None)
 

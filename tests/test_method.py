@@ -101,7 +101,7 @@ def test_provenance_has_a_column_per_data_set_and_counts_what_differs():
     assert facts.loc["fingerprint (SHA-256)"].nunique() == 2
     assert appendix.moved({"q5": frames["q5"]}) is appendix.moved({}) is None
     first = frames["q2"].iloc[0]
-    told = f"{first['family']} (block {first['block']})"
+    told = f"{first['family']} (1 in block {first['block']})"
     assert appendix.moved(frames) == {"runs": 1, "families": [told]}
     assert appendix.provenance({}).empty
     assert appendix.provenance({"q2": of_q2(measured=lambda planned: False).frame}).empty

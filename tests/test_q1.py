@@ -99,7 +99,7 @@ def test_eight_bits_and_latencies_are_told_only_where_they_were_measured(tmp_pat
     assert f"eight bits, training it like the large one is worth {gain + 5:.1f} errors." in told(
         f, "believe"
     )
-    assert "300 µs for one image instead of 200" in told(f) and "a machine" in told(f, "limits")
+    assert "300 µs for one image, not 200" in told(f) and "a machine" in told(f, "limits")
     column = exhibits.costs(f).set_index("network")["latency, 1 image (IQR)"]
     assert set(column["1,200-unit network"]) == {
         "300\N{NO-BREAK SPACE}µs (1\N{NO-BREAK SPACE}µs)"

@@ -69,11 +69,11 @@ def test_every_outcome_has_its_own_words(changes, verdict, bold, head, high, nar
     for words in (said, headline):
         assert text.errors(one) in words and text.errors(one + claim.effect.mean) in words
     assert text.told(claim) in rest and all(words in rest for words in (*high, *narrow))
-    assert ("than the margin" in rest) == claim.slight
+    assert ("by less than matters" in rest) == claim.slight
     assert ("makes fewer errors" in told(f, "caption")) == claim.better
     assert ("much alike" in headline) == (claim.better and "each temperature" in rest)
     assert f"alike: of 20, 40 and 90 that {lit[0]} here." in literature
-    assert f"units: that {lit[1]} here." in literature
+    assert f"units: of 2, 3 and 4 that {lit[1]} here." in literature
     assert all(told(f, block) for block in ("believe", "limits"))
 
 

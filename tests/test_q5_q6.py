@@ -65,7 +65,7 @@ def test_every_outcome_has_its_own_words(question, changes, verdict, said, of_q5
             assert text.errors(sample.mean) in words
     own = {"q5": of_q5, "q6": of_q6}[question]
     assert all(words in rest for words in (said, *own))
-    assert ("than the margin" in rest) == main.slight
+    assert ("by less than matters" in rest) == main.slight
     assert ("**" in rest) == any(words.startswith("**") for words in own)
     assert all(told(f, block) for block in ("believe", "literature", "limits"))
     assert {c.delta for c in f.claims.values() if c.family.endswith("MNIST")} == {1}

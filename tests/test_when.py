@@ -116,6 +116,7 @@ def test_augmentation_comes_first_where_it_gains_more_than_a_teacher(findings, a
     mean, low, high = apart[1], *sorted(apart[::2])
     judgement = SimpleNamespace(effect=Effect(6, mean, low, high, 0), loose=first)
     known = {"jitter_vs_kd": judgement, "epochs": {"jitter": 2, "plain": 1}}
+    known["student"] = "mlp-800-800"
     q2 = {"c": judged(findings, "better")["q2"].claims, "v": known}
     said = written(REPOSITORY / "report" / "answers", "when", "text", {"q1": None, "q2": q2})
     assert ("Augment first" in said) == ("10.0 errors fewer" in said) == first

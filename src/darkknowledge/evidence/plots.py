@@ -101,7 +101,7 @@ def grouped(
     ``apart``; no interval is drawn for fewer than ``fewest`` blocks."""
     shown = {title: rows[::-1] for title, rows in groups.items() if rows}
     counts = [len(rows) for rows in shown.values()]
-    size = WIDTH, 0.7 + 0.27 * sum(counts) + 0.25 * len(counts)
+    size = WIDTH, 0.7 + 0.25 * sum(counts) + 0.25 * len(counts)
     figure, axes = plt.subplots(len(shown), 1, squeeze=False, figsize=size, height_ratios=counts)
     alike = [a for a, title in zip(axes[:, 0], shown, strict=True) if title != apart]
     for axis in alike[:-1]:

@@ -42,11 +42,16 @@ def k_of_n(k: int, n: int) -> str:
     return f"{n}" if k == n else f"{k}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{n}"
 
 
+def filled(table: pd.DataFrame) -> pd.DataFrame:
+    """A table without columns that have nothing in any row."""
+    return table.loc[:, (table != "").any()]
+
+
 def claims(found: dict[str, Claim]) -> pd.DataFrame:
     """Every measured claim: verdict, difference with the interval that decides, the same over other test
     images too, blocks, the family that it is judged in with its members, and the paired test's p, not
     adjusted."""
-    return pd.DataFrame(
+    rows = pd.DataFrame(
         [
             {
                 "claim": f"{label(c.subject)} against {label(c.reference)}",
@@ -61,14 +66,15 @@ def claims(found: dict[str, Claim]) -> pd.DataFrame:
             if c.measured
         ]
     )
+    return filled(rows)
 
 
 def arms(
     f: Findings, words: Mapping[str, str] = {}, references: Mapping[str, str] = {}
 ) -> pd.DataFrame:
     """All arms, in the order of training: test errors with a 95 % interval over blocks,
-    the mean difference, over the blocks that both have, from hard labels on the same network and
-    transfer set, and what is measured beside.
+    the mean difference, over the blocks that both have from one type of processor, from hard labels on
+    the same network and transfer set, and what is measured beside; where training broke down, the range.
     ``words`` are what arms are called here, ``references`` their arms of hard labels that are not
     ``hard``."""
 
@@ -90,7 +96,10 @@ def arms(
         hard = f.sample(arm=references.get(arm, "hard"), **same)
         compared = arm not in (references.get(arm, "hard"), "teacher") and hard.planned
         named, agreed = label(words.get(arm, arm)), runs["teacher_agreement"]
-        lost = f.broken(**where)
+        counted, changed = text.cell(sample.effect()), text.signed((sample - hard).mean)
+        if lost := f.broken(**where):  # a mean would say little
+            errors = sample.values.values()
+            counted, changed = f"{text.errors(min(errors))} to {text.errors(max(errors))}", ""
         rows.append(
             {
                 "data": text.DATASETS.get(dataset, dataset) if len(sets) > 1 else "",
@@ -101,13 +110,12 @@ def arms(
                 "network": text.network(model),
                 "T": f"{t:g}" if alpha else "",
                 "α": f"{alpha:g}" if alpha else "",
-                "test errors": text.cell(sample.effect()),
-                "from hard labels": text.signed((sample - hard).mean) if compared else "",
+                "test errors": counted,
+                "from hard labels": changed if compared else "",
                 "NLL": text.number(runs["nll"].mean(), 4),
                 "ECE (%)": text.number(100 * runs["ece"].mean(), 2),
                 "agreement (%)": "" if agreed.isna().all() else text.number(100 * agreed.mean(), 2),
                 "blocks": k_of_n(len(sample.values), len(sample.planned)),
             }
         )
-    table = pd.DataFrame(rows)
-    return table if len(sets) > 1 else table.drop(columns="data", errors="ignore")
+    return filled(pd.DataFrame(rows))

@@ -41,7 +41,7 @@ def moved(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
     usual = types.groupby(every["dataset"]).transform(lambda some: some.value_counts().idxmax())
     rows = every[types != usual]
     families = [
-        f"{str(family).replace('_', ' ')} (block{'s' * (of.nunique() > 1)} {_span(of)})"
+        f"{str(family).replace('_', ' ')} ({len(of)} in block{'s' * (of.nunique() > 1)} {_span(of)})"
         for family, of in rows.groupby("family", sort=False)["block"]
     ]
     return {"runs": len(rows), "families": families} if len(rows) else None

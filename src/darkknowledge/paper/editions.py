@@ -52,6 +52,9 @@ def publish(profile: str, store: Store) -> list[Path]:
         content = path.read_bytes()
         if path.suffix != ".pdf":  # its notebooks lie where their sources do, without outputs
             content = content.replace(f"{NOTEBOOKS}/q".encode(), f"../{NOTEBOOKS}/q".encode())
+            for before in ('="', "]("):  # links to the paper, by the name that it has here
+                old, own = (f"{before}{stem}{path.suffix}" for stem in (DOCUMENTS[0].stem, NAME))
+                content = content.replace(old.encode(), own.encode())
         (new / name).write_bytes(content)
     shutil.rmtree(target, ignore_errors=True)
     new.rename(target)

@@ -443,8 +443,8 @@ class Paper:
         parts: list[str] = []
         for q in self.findings:
             depth = "#" if place == "s" else "##"
-            short = SHORT.get(q, (q.upper(),))[0]
-            parts.append(f"{depth} {short}: {self.title(q)} {{#sec-{place}-{q}}}")
+            number = "" if q in SHORT else f"{q.upper()}: "  # the discussion has none
+            parts.append(f"{depth} {number}{self.title(q)} {{#sec-{place}-{q}}}")
             made = {name: make.__doc__ or "" for name, make in QUESTIONS[q].exhibits.TABLES.items()}
             for name, said in (made | {"claims": tables.claims.__doc__ or ""}).items():
                 caption = " ".join(said.partition(".")[0].split())

@@ -117,7 +117,9 @@ def table(found: list[Row]) -> pd.DataFrame:
         theirs = f"{text.cell(row.published, decimals)} {words}"
         ours = text.cell(row.ours, None if images and not decimals else decimals)
         ratio = row.relative(row.ours).mean
-        return [theirs, f"{ours}, n\N{NO-BREAK SPACE}= {row.ours.n}", text.number(ratio, 2)]
+        share = " %" * words.startswith("%")
+        n = f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row.ours.n}"
+        return [theirs, f"{ours}{share}, {n}", text.number(ratio, 2)]
 
     lines = [[f"{row.what} [@{row.source}]", *cells(row), row.recipe_difference] for row in found]
     names = ["published", "theirs", "ours", "ratio", "their recipe differs in"]

@@ -69,7 +69,7 @@ def by_temperature(f: Findings) -> Figure | None:
     room = lines["teacher"].mean - 0.1 * (top - bottom) if lines["teacher"].n else bottom
     axes[0, 0].set_ylim(min(bottom, room), top)
     axes[0, 0].set_ylabel("test errors")
-    axes[1, 0].set_ylabel("entropy (nats)", fontsize=8)
+    axes[1, 0].set_ylabel("entropy\n(nats)", fontsize=8)
     return figure
 
 

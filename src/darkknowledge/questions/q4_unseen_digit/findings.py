@@ -70,8 +70,8 @@ def claims(f: Findings) -> None:
 
 
 def values(f: Findings) -> dict[str, Any]:
-    """Recalls as shares, the hardest and the easiest digit, errors on all digits, and what the shift
-    costs."""
+    """Recalls as shares, the hardest and the easiest digit, errors on all digits, the
+    ``price`` of the omission in them, and what the shift costs."""
     found, omitted = recalls(f), digits(f)
     shifted = found["kd_label_free"].items()
     ours = {name: f.sample(**where) for name, where in LITERATURE.items()}
@@ -83,7 +83,7 @@ def values(f: Findings) -> dict[str, Any]:
     def errors(shift: str) -> Sample:
         return average([f.sample(f"errors_{shift}", arm="kd", omitted=d) for d in omitted])
 
-    total = errors("label_free") - errors("none")
+    seen, total = f.sample(arm="kd", omitted="", kept=""), errors("label_free") - errors("none")
     kept = f.frame[f.frame["kept"] != ""]
     alone = {
         s: samples.sample(kept, f"errors_{s}", arm="hard").mean for s in ("none", "label_free")
@@ -95,8 +95,9 @@ def values(f: Findings) -> dict[str, Any]:
         "total": total.mean,
         "errors": {
             "label_free": errors("label_free").mean,
-            "seen": f.sample(arm="kd", omitted="", kept="").mean,
+            "seen": seen.mean,
         },
+        "price": (errors("label_free") - seen).effect(),
         "omitted": [] if len(omitted) == len(NAMES) else [named(d) for d in omitted],
         "alone": alone,
         "few": [named(d) for d in max(f.frame["kept"]).split()],

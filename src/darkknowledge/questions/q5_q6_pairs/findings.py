@@ -5,6 +5,7 @@ from typing import Any
 from darkknowledge.evidence import text
 from darkknowledge.evidence.claims import Findings
 from darkknowledge.evidence.samples import Sample
+from darkknowledge.evidence.stats import Effect
 
 #: The arm that each question is about.
 ARM = {"q5": "by_weak", "q6": "by_own"}
@@ -98,7 +99,8 @@ def claims(f: Findings) -> None:
 
 def values(f: Findings) -> dict[str, Any]:
     """Both pairs, errors of the main one, how these change without a teacher (what of that is still
-    ``due``; trained ``longer``, which has no claim), the claims on digits."""
+    ``due``; trained ``longer``, which has no claim), other weights that were ``tried`` on few pairs, the
+    claims on digits, and what becomes of these at the lowest temperature, ``cold``."""
     every = pairs(f)
     main, digits = every["images"], every.get("digits")
     hard, judged = main.net("hard"), f.claims[f"{main.arm}_vs_hard"].difference.pure
@@ -107,7 +109,8 @@ def values(f: Findings) -> dict[str, Any]:
         **{"digits": None, **every},
         "of": f.images(main.dataset),
         "ece": {arm: main.net(arm, measure="ece").mean for arm in ("hard", "label_smoothing")},
-        "heaviest": f.claims.get(f"images_alpha_{main.alphas[-1]:g}"),
+        "tried": [c for name, c in f.claims.items() if name.startswith("images_alpha") and c.few],
+        "cold": cold(every["digits"]) if "digits" in every else None,
         "usual_alpha": f.rows(arm="by_strong")["alpha"].max(),
         # Of the blocks that the primary claim has, so that the numbers of one sentence agree.
         "errors": {"hard": (hard + judged * 0).mean, "taught": (hard + judged).mean},
@@ -119,3 +122,13 @@ def values(f: Findings) -> dict[str, Any]:
         "on_digits": f.claims.get(f"digits_alpha_{digits.alpha:g}") if digits else None,
         "weights": [c for name, c in f.claims.items() if name.startswith("digits_alpha")],
     }
+
+
+def cold(pair: Pair) -> tuple[float, Effect] | None:
+    """The lowest temperature below the main one, if one is measured, and the difference from hard labels
+    there."""
+    for t in pair.temperatures:
+        difference = pair.taught(temperature=t) - pair.net("hard")
+        if t < pair.temperature and difference.values:
+            return t, difference.effect()
+    return None

@@ -20,7 +20,7 @@ from darkknowledge.questions.q7_why.findings import FEW, VIEWS, named, portion, 
 #: The looks of the groups of mechanisms, and of what is done with few labels.
 GROUPS = Arm("", colour=GREEN, marker="^"), Arm("", colour=PURPLE, marker="s"), Arm("", colour=BLUE)
 #: The group whose costs are so much larger that they have a scale of their own.
-TRAINING = "taken out of the teacher's training"
+TRAINING = "a teacher trained for less"
 LOOKS = {
     "hard": Arm(FEW["hard"], colour=VERMILION, marker="o"),
     "kd": Arm(FEW["kd"], colour=SKY, marker="^"),
@@ -35,14 +35,14 @@ def taken(f: Findings) -> dict[str, dict[str, tuple[str, int]]]:
             "what they say of wrong classes": ("kd_vs_confidence_only", -1),
             "the non-target part": ("target_part_vs_kd", 1),
             "the target part": ("nontarget_part_vs_kd", 1),
-            "nothing: both parts weighted alike": ("decoupled_vs_kd", 1),
+            "the parts' weights: both alike": ("decoupled_vs_kd", 1),
         },
         "taken from a student of half the images": {
             "images that the teacher knows": ("other_half_vs_kd_same_half", 1),
             "the teacher (hard labels)": ("other_half_vs_hard_other_half", -1),
         },
         TRAINING: {
-            f"all but {epochs:,} of {whole:,} epochs": (f"{arm}_vs_kd", 1)
+            f"{epochs:,} of {whole:,} epochs": (f"{arm}_vs_kd", 1)
             for arm, (epochs, whole) in reversed(findings.worse_teachers(f).items())
         },
     }
@@ -115,7 +115,8 @@ def _named(axis: Axes, place: float, ends: dict[str, float]) -> None:
 
 def arms(f: Findings) -> pd.DataFrame:
     """All arms: test errors with a 95 % interval over blocks, the mean difference, over
-    the blocks that both have, from hard labels with the same labels, and what is measured beside."""
+    the blocks that both have from one type of processor, from hard labels with the same labels, and
+    what is measured beside."""
     ends = [f"{name}{view}" for name in shares(f) for view in VIEWS]
     references = {f"{kind}_{end}": f"hard_{end}" for end in ends for kind in FEW}
     references |= dict.fromkeys(("kd_other_half", "hard_other_half"), "hard_other_half")

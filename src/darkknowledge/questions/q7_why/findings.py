@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.evidence.samples import ratio
+from darkknowledge.evidence.samples import average, ratio
 from darkknowledge.questions.q7_why.plan import PARTS
 
 #: How the arms with few labels begin → what they are called; how they end → what their students see.
@@ -98,11 +98,14 @@ def values(f: Findings) -> dict[str, Any]:
         worse.append(one | {"claim": f.claims[f"{arm}_vs_kd"]})
     for name, share in shares(f).items():
         if share:
-            told = {kind: errors[f"{kind}_{name}"] for kind in FEW}
+            arms = {kind: f.sample(arm=f"{kind}_{name}") for kind in FEW}
+            none = (average([*arms.values()]) * 0).pure  # of the blocks that all have
+            told = {kind: (none + sample).mean for kind, sample in arms.items()}
             judged = {kind: f.claims[f"{kind}_{name}_vs_hard"] for kind in ("kd", "kd_all")}
             arm = f"kd_{name}_jitter"
             broken = f.broken(arm=arm), len(f.sample(arm=arm).values)
-            few.append({"share": portion(share), "errors": told, "broken": broken} | judged)
+            counts = {"errors": told, "n": len(none.values), "broken": broken}
+            few.append({"share": portion(share), **counts, **judged})
     lost = replace(kept, mean=1 - kept.mean, low=1 - kept.high, high=1 - kept.low)
     found = {"errors": errors, "lost": lost, "kept": kept, "worse": worse, "few": few}
     found["guess"] = f.images(f.dataset) * (1 - 1 / len(f.names(f.dataset)))
