@@ -44,7 +44,7 @@ def forced(outcome: str, arms: tuple[str, ...], *families: str):
 #: How the answer and the headline begin.
 WORDS = {
     "better": ("What the teacher says of the wrong classes helps: ", "The wrong classes help"),
-    "slight": ("Mostly by how sure the teacher is: ", "Mostly confidence"),
+    "slight": ("Mostly how sure it is: ", "Mostly confidence"),
     "worse": ("What the teacher says of the wrong classes does harm: ", "What it says of wrong"),
     "equivalent": ("How the teacher ranks the wrong classes makes no", "Wrong classes make no"),
     "imprecise": ("Too imprecise to tell whether", "Too imprecise to tell: "),
