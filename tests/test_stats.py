@@ -187,6 +187,9 @@ def test_sums_and_differences_take_the_blocks_that_both_sides_have():
     assert samples.ratio(one, other).mean == 16 / 3
     assert math.isnan(samples.EMPTY.mean) and math.isnan(samples.ratio(one, samples.EMPTY).mean)
     assert (one - samples.EMPTY).effect().n == 0
+    told = samples.means({"one": one, "other": other, "none": samples.EMPTY})
+    assert (told["one"], told["other"]) == (8, 1.5) and math.isnan(told["none"])
+    assert math.isnan(samples.means({"none": samples.EMPTY})["none"])
     mixed = one + replace(
         other, processors={1: frozenset("b"), 2: frozenset("a"), 3: frozenset("b")}
     )

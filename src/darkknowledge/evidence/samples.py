@@ -83,6 +83,13 @@ def measured(samples: Mapping[Any, Sample]) -> dict[Any, Sample]:
     return {name: sample for name, sample in samples.items() if sample.values}
 
 
+def means(samples: Mapping[Any, Sample]) -> dict[Any, float]:
+    """Their means over the blocks that all of them have, but for those that have none: NaN."""
+    known = [*measured(samples).values()]
+    shared = (average(known) * 0).pure if known else EMPTY
+    return {name: (shared + sample).mean for name, sample in samples.items()}
+
+
 def bounded(samples: Mapping[Any, Sample]) -> dict[Any, Sample]:
     """Those that have an interval, and may stand in a figure of differences."""
     return {name: sample for name, sample in samples.items() if sample.effect().bounded}

@@ -7,7 +7,7 @@ from typing import Any
 
 from darkknowledge.evidence import text
 from darkknowledge.evidence.claims import Claim, Findings
-from darkknowledge.evidence.samples import ratio
+from darkknowledge.evidence.samples import means, ratio
 from darkknowledge.layout import Record
 
 #: What stands beside distillation, each against hard labels.
@@ -61,10 +61,7 @@ def values(f: Findings) -> dict[str, Any]:
         "share": {arm: ratio(sample, gain["kd"]) for arm, sample in gain.items()},
         "gap_closed": ratio(gain["kd"], gain["teacher"]),
         "jitter_vs_kd": _unplanned(f, "hard_jitter", "kd"),
-        "ece": {
-            arm: f.sample("ece", arm=arm).mean
-            for arm in ("hard", "kd", "label_smoothing", "tfkd_reg")
-        },
+        "ece": means({a: f.sample("ece", arm=a) for a in ("hard", "kd", *RIVALS[-2:])}),
         "epochs": {
             "jitter": _epochs(jittered),
             "plain": _epochs(f.rows(arm="hard")["record"]),

@@ -4,7 +4,7 @@ from typing import Any
 
 from darkknowledge.evidence import text
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.evidence.samples import Sample
+from darkknowledge.evidence.samples import Sample, means
 from darkknowledge.evidence.stats import Effect
 
 #: The arm that each question is about.
@@ -108,7 +108,7 @@ def values(f: Findings) -> dict[str, Any]:
     return {
         **{"digits": None, **every},
         "of": f.images(main.dataset),
-        "ece": {arm: main.net(arm, measure="ece").mean for arm in ("hard", "label_smoothing")},
+        "ece": means({arm: main.net(arm, measure="ece") for arm in ("hard", "label_smoothing")}),
         "tried": [c for name, c in f.claims.items() if name.startswith("images_alpha") and c.few],
         "cold": cold(every["digits"]) if "digits" in every else None,
         "usual_alpha": f.rows(arm="by_strong")["alpha"].max(),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from darkknowledge.evidence.claims import Findings
-from darkknowledge.evidence.samples import average, ratio
+from darkknowledge.evidence.samples import means, ratio
 from darkknowledge.questions.q7_why.plan import PARTS
 
 #: How the arms with few labels begin → what they are called; how they end → what their students see.
@@ -99,13 +99,11 @@ def values(f: Findings) -> dict[str, Any]:
     for name, share in shares(f).items():
         if share:
             arms = {kind: f.sample(arm=f"{kind}_{name}") for kind in FEW}
-            none = (average([*arms.values()]) * 0).pure  # of the blocks that all have
-            told = {kind: (none + sample).mean for kind, sample in arms.items()}
             judged = {kind: f.claims[f"{kind}_{name}_vs_hard"] for kind in ("kd", "kd_all")}
             arm = f"kd_{name}_jitter"
             broken = f.broken(arm=arm), len(f.sample(arm=arm).values)
-            counts = {"errors": told, "n": len(none.values), "broken": broken}
-            few.append({"share": portion(share), **counts, **judged})
+            told = {"share": portion(share), "errors": means(arms), "broken": broken}
+            few.append(told | judged)
     lost = replace(kept, mean=1 - kept.mean, low=1 - kept.high, high=1 - kept.low)
     found = {"errors": errors, "lost": lost, "kept": kept, "worse": worse, "few": few}
     found["guess"] = f.images(f.dataset) * (1 - 1 / len(f.names(f.dataset)))
