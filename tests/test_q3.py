@@ -35,7 +35,7 @@ OUTCOMES = [
     ({"noise": (1, 40)}, Verdict.IMPRECISE, "Too imprecise to tell:", "Too imprecise to tell:",
      ["From T = 8 on, differences are too imprecise to tell: T = 40 makes between"],
      ["Whether the 30-unit network does better", "Compared with T = 1, that is too imprecise to tell:"],
-     ["is not decided for all", "is not decided"]),
+     ["is too imprecise to tell for all", "is too imprecise to tell"]),
 ]  # fmt: skip
 
 

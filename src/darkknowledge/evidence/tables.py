@@ -96,10 +96,7 @@ def arms(
         hard = f.sample(arm=references.get(arm, "hard"), **same)
         compared = arm not in (references.get(arm, "hard"), "teacher") and hard.planned
         named, agreed = label(words.get(arm, arm)), runs["teacher_agreement"]
-        counted, changed = text.cell(sample.effect()), text.signed((sample - hard).mean)
-        if lost := f.broken(**where):  # a mean would say little
-            errors = sample.values.values()
-            counted, changed = f"{text.errors(min(errors))} to {text.errors(max(errors))}", ""
+        lost = f.broken(**where)
         rows.append(
             {
                 "data": text.DATASETS.get(dataset, dataset) if len(sets) > 1 else "",
@@ -110,12 +107,16 @@ def arms(
                 "network": text.network(model),
                 "T": f"{t:g}" if alpha else "",
                 "α": f"{alpha:g}" if alpha else "",
-                "test errors": counted,
-                "from hard labels": changed if compared else "",
+                "test errors": text.cell(sample.effect()),
+                "from hard labels": text.signed((sample - hard).mean) if compared else "",
                 "NLL": text.number(runs["nll"].mean(), 4),
                 "ECE (%)": text.number(100 * runs["ece"].mean(), 2),
                 "agreement (%)": "" if agreed.isna().all() else text.number(100 * agreed.mean(), 2),
                 "blocks": k_of_n(len(sample.values), len(sample.planned)),
             }
         )
+        if lost:  # a mean would say little
+            ends = [text.errors(end(sample.values.values())) for end in (min, max)]
+            rows[-1] |= dict.fromkeys(("from hard labels", "NLL", "ECE (%)", "agreement (%)"), "")
+            rows[-1]["test errors"] = " to ".join(ends)
     return filled(pd.DataFrame(rows))

@@ -77,7 +77,13 @@ def literature(f: Findings) -> dict[str, str]:
     def said(found: list[Claim], holds: list[bool], fails: list[bool], of: str = "") -> str:
         if not any(c.measured for c in found):
             return "is not tested yet" if found else "is not tested"
-        return "holds" if all(holds) else "does not hold" if any(fails) else f"is not decided{of}"
+        return (
+            "holds"
+            if all(holds)
+            else "does not hold"
+            if any(fails)
+            else f"is too imprecise to tell{of}"
+        )
 
     fails = [c.worse or c.equivalent for c in narrow]
     return {
