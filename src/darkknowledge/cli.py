@@ -1,7 +1,7 @@
 """The command line.
 
 Exit codes: 0 done, 1 something failed, 2 bad input, 3 runs are left (no time, no device, or a block that
-was begun on another processor), 130 interrupted."""
+was mostly trained on another processor), 130 interrupted."""
 
 from __future__ import annotations
 
@@ -254,7 +254,9 @@ def _train(arguments: argparse.Namespace) -> int:
         for spec in named:
             if spec.run_id in others:
                 where = f"another processor ({others[spec.run_id]}): train it there"
-                raise SpecError(f"{spec.label} belongs to a block that was begun on {where}.")
+                raise SpecError(
+                    f"{spec.label} belongs to a block that was mostly trained on {where}."
+                )
         teachers, progress = survey.teachers(specs), not arguments.quiet
         if arguments.weights:
             teachers |= {spec.run_id for spec in named}

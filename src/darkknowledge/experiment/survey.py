@@ -22,7 +22,7 @@ from darkknowledge.spec import DEVICES, FINGERPRINTS, RunSpec
 class Outcome:
     """What became of a list of runs: lists of specs; messages, by run, of those that failed, and of
     those that diverged, now or before, with their students; the processor, by run, of those whose block
-    was begun ``elsewhere``."""
+    was trained ``elsewhere``."""
 
     stored: list[RunSpec] = field(default_factory=list)
     trained: list[RunSpec] = field(default_factory=list)
@@ -121,7 +121,7 @@ def startable(planned: Iterable[Planned], store: Store) -> tuple[list[RunSpec], 
 def begun_elsewhere(runs: Mapping[str, str]) -> list[str]:
     """What to tell of the runs that :func:`startable` leaves, a line for each type of processor."""
     return [
-        f"{count} runs belong to blocks that were begun on another processor, where they can be "
+        f"{count} runs belong to blocks that were mostly trained on another processor, where they can be "
         f"trained: {processor}"
         for processor, count in Counter(runs.values()).items()
     ]
